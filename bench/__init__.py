@@ -1,0 +1,1 @@
+"""Benchmarks of fastconv beside its peers: ``python -m bench``, or ``pytest bench``."""

@@ -1,0 +1,150 @@
+"""``python -m bench``: ours beside each peer, checked first, in one table."""
+
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+from click import Context, Parameter
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from bench import machine, report, suites
+from bench.case import LAYOUTS, PASSES
+from bench.peers import PEERS, Peer, find_peers
+from bench.run import Refusal, Row, Settings, run
+from fastconv.dispatch import ALGORITHMS
+
+
+def _names(choices: tuple[str, ...]) -> Callable[[Context, Parameter, str], tuple[str, ...]]:
+    """A callback that splits ``a,b`` and refuses a part that is none of ``choices``."""
+
+    def split(ctx: Context, param: Parameter, value: str) -> tuple[str, ...]:
+        parts = tuple(part.strip() for part in value.split(","))
+        for part in parts:
+            if part not in choices:
+                raise click.BadParameter(f"{part!r}: needs some of {','.join(choices)}", ctx, param)
+        return parts
+
+    return split
+
+
+def _counts(ctx: Context, param: Parameter, value: str) -> tuple[int, ...]:
+    """A callback that splits ``1,2`` into positive numbers."""
+    parts = value.split(",")
+    if not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise click.BadParameter(f"{value!r}: needs numbers above 0, as in 1,2", ctx, param)
+    return tuple(int(part) for part in parts)
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--suite", type=click.Choice(suites.SUITES), help="Default: a few of each kind.")
+@click.option("--passes", callback=_names(PASSES), default=",".join(PASSES), show_default=True)
+@click.option("--threads", callback=_counts, default="1", show_default=True)
+@click.option("--layout", type=click.Choice(LAYOUTS), default="nchw", show_default=True)
+@click.option("--algorithm", type=click.Choice(ALGORITHMS), default="auto", show_default=True)
+@click.option("--layers", default="", metavar="REGEX", help="Only layers whose name it finds.")
+@click.option("--batch", type=click.IntRange(1), help="N for every layer, instead of its own.")
+@click.option("--peers", callback=_names(PEERS), default=",".join(PEERS), show_default=True)
+@click.option("--budget", type=float, default=1.0, show_default=True, help="Seconds a figure.")
+@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Also write a file.")
+@click.option("--smoke", is_flag=True, help="Tiny layers, values checked, nothing timed.")
+def main(
+    suite: str | None,
+    passes: tuple[str, ...],
+    threads: tuple[int, ...],
+    layout: str,
+    algorithm: str,
+    layers: str,
+    batch: int | None,
+    peers: tuple[str, ...],
+    budget: float,
+    json_path: Path | None,
+    smoke: bool,
+) -> None:
+    """Time fastconv beside its peers on the same arrays, in the same run.
+
+    Every value is checked before anything is timed: the worked example for the kernel, and
+    each contestant's result against float64 on the very arrays. A wrong one is not timed, and
+    the exit status is 1.
+    """
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    contestants, missing = find_peers(peers)
+    for sentence in missing:
+        console.print(sentence)
+    if smoke:
+        sys.exit(_smoke(console, contestants))
+    chosen = suites.read_suite(suite, batch) if suite else suites.short_suite(batch)
+    chosen = tuple(layer for layer in chosen if re.search(layers, layer.name))
+    if not chosen:
+        raise click.UsageError(f"--layers {layers!r} matches no layer of the suite")
+    settings = Settings(passes, threads, layout, algorithm, budget)
+    dtypes = tuple(sorted({layer.dtype for layer in chosen}))
+    described = machine.describe(dtypes, threads)
+    console.print(*report.machine_lines(described), sep="\n")
+    rows, refusals = _collect(console, chosen, contestants, settings)
+    _print_report(console, chosen, rows, refusals)
+    if json_path:
+        report.write_json(json_path, described, asdict(settings), rows, refusals)
+    sys.exit(1 if refusals else 0)
+
+
+def _collect(
+    console: Console,
+    layers: tuple[suites.Layer, ...],
+    peers: list[Peer],
+    settings: Settings,
+) -> tuple[list[Row], list[Refusal]]:
+    rows: list[Row] = []
+    refusals: list[Refusal] = []
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    total = len(layers) * len(settings.passes) * len(settings.threads)
+    with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as progress:
+        task = progress.add_task("first figure", total=total)
+        for outcome in run(layers, peers, settings):
+            (rows if isinstance(outcome, Row) else refusals).append(outcome)  # type: ignore[arg-type]
+            progress.update(task, advance=1, description=f"{outcome.layer} {outcome.pass_name}")
+    return rows, refusals
+
+
+def _print_report(
+    console: Console,
+    layers: tuple[suites.Layer, ...],
+    rows: list[Row],
+    refusals: list[Refusal],
+) -> None:
+    console.print(report.table(rows))
+    for layer in layers:
+        if layer.note:
+            console.print(f"{layer.name}: {layer.note}")
+    for name, mean in report.geometric_means(rows).items():
+        console.print(f"geometric mean of the ratios, {name}: {mean:.2f}")
+    _print_refusals(console, refusals)
+
+
+def _print_refusals(console: Console, refusals: list[Refusal]) -> None:
+    for refusal in refusals:
+        where = f"{refusal.layer} {refusal.pass_name}, {refusal.threads} thr."
+        console.print(f"[bold red]not timed[/]: {where}: {refusal.reason}", highlight=False)
+
+
+def _smoke(console: Console, peers: list[Peer]) -> int:
+    """Check every tiny layer, pass, layout and algorithm; the exit status."""
+    checked = 0
+    refusals: list[Refusal] = []
+    for algorithm in ALGORITHMS:
+        for layout in LAYOUTS:
+            settings = Settings(layout=layout, algorithm=algorithm, timed=False)
+            for outcome in run(suites.smoke_suite(), peers, settings):
+                checked += 1
+                if isinstance(outcome, Refusal):
+                    refusals.append(outcome)
+    _print_refusals(console, refusals)
+    console.print(f"smoke: {checked - len(refusals)} right, {len(refusals)} wrong, none timed")
+    return 1 if refusals else 0
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,8 @@
+"""The input gradient: ours and each peer, grouped by layer."""
+
+from bench.conftest import Bench
+from bench.suites import Layer
+
+
+def test_input_gradient(bench: Bench, layer: Layer, contestant: str) -> None:
+    bench(layer, contestant, "input")

@@ -1,0 +1,92 @@
+"""Timing several callables side by side, so that each figure has its peer in the same minute."""
+
+import gc
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+MIN_ROUNDS = 5
+MAX_ROUNDS = 1000
+SAMPLE_SECONDS = 2e-4  # a call shorter than this is repeated within one sample
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Seconds a call, one entry a round."""
+
+    seconds: tuple[float, ...]
+
+    @property
+    def median(self) -> float:
+        """The middle of the rounds: robust against a stray interruption."""
+        return statistics.median(self.seconds)
+
+    @property
+    def spread(self) -> float:
+        """The interquartile range over the median."""
+        if len(self.seconds) < 2:
+            return 0.0
+        low, _, high = statistics.quantiles(self.seconds, n=4, method="inclusive")
+        return (high - low) / self.median
+
+
+def ratio(ours: Sample, peer: Sample) -> float:
+    """How many times as fast ours is: the median of the rounds' own ratios.
+
+    Both times of one round were taken within moments of each other, so a clock that drifts or a
+    neighbour that wakes up over the run cancels within the round, which a ratio of the two
+    medians would not give.
+    """
+    return statistics.median(p / o for o, p in zip(ours.seconds, peer.seconds, strict=True))
+
+
+def interleaved(
+    calls: Mapping[str, Callable[[], Any]],
+    budget: float = 1.0,
+    min_rounds: int = MIN_ROUNDS,
+) -> dict[str, Sample]:
+    """Run each call once a round until ``budget`` seconds have passed, and no fewer rounds.
+
+    Every call is warm before the first round. The order turns round from one round to the next,
+    so that none always finds the cache as the same neighbour left it.
+    """
+    names = list(calls)
+    times: dict[str, list[float]] = {name: [] for name in names}
+    with _no_garbage_collection():
+        numbers = {name: _repetitions(calls[name]) for name in names}
+        end = time.perf_counter() + budget
+        for done in range(MAX_ROUNDS):
+            if done >= min_rounds and time.perf_counter() >= end:
+                break
+            for name in names if done % 2 else reversed(names):
+                times[name].append(_seconds(calls[name], numbers[name]))
+    return {name: Sample(tuple(seconds)) for name, seconds in times.items()}
+
+
+def _repetitions(call: Callable[[], Any]) -> int:
+    """How many calls make one sample long enough for the clock; warms the call up, too."""
+    call()
+    once = min(_seconds(call, 1) for _ in range(2))
+    return max(1, round(SAMPLE_SECONDS / max(once, 1e-9)))
+
+
+def _seconds(call: Callable[[], Any], number: int) -> float:
+    start = time.perf_counter()
+    for _ in range(number):
+        call()
+    return (time.perf_counter() - start) / number
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    was_enabled = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()

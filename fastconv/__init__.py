@@ -1,0 +1,46 @@
+"""Convolution kernels compiled by Numba, with PyTorch's signatures, on NumPy arrays."""
+
+from .columns import fold, unfold
+from .dispatch import clear_cache, explain
+from .functional import (
+    conv1d,
+    conv2d,
+    conv3d,
+    conv_transpose1d,
+    conv_transpose2d,
+    conv_transpose3d,
+)
+from .grad import (
+    conv1d_input,
+    conv1d_weight,
+    conv2d_input,
+    conv2d_weight,
+    conv3d_input,
+    conv3d_weight,
+    convolution_backward,
+)
+from .options import options
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "__version__",
+    "clear_cache",
+    "conv1d",
+    "conv1d_input",
+    "conv1d_weight",
+    "conv2d",
+    "conv2d_input",
+    "conv2d_weight",
+    "conv3d",
+    "conv3d_input",
+    "conv3d_weight",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "conv_transpose3d",
+    "convolution_backward",
+    "explain",
+    "fold",
+    "options",
+    "unfold",
+]

@@ -1,0 +1,90 @@
+"""Checks of the arrays a caller gives: kind, dtype, byte order, and where a result goes."""
+
+from typing import Any, TypeAlias
+
+import numpy as np
+
+Array: TypeAlias = np.ndarray[Any, np.dtype[np.floating[Any]]]
+
+_DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
+_KINDS = (np.ndarray, np.memmap)
+# Enough to tell slices of one buffer apart; a harder case counts as an overlap. Any, because
+# NumPy's annotation allows only the two special values.
+_OVERLAP_WORK: Any = 1000
+
+
+def checked_array(array: object, name: str) -> Array:
+    """Return a float32 or float64 NumPy array in native byte order; refuse anything else."""
+    # Other subclasses carry a mask or a unit that a result would silently lose.
+    if not isinstance(array, np.ndarray) or type(array) not in _KINDS:
+        raise TypeError(
+            f"{name} must be a numpy.ndarray, got {type(array).__name__}: "
+            f"convert it, for example with numpy.asarray({name})"
+        )
+    native = array.dtype.newbyteorder("=")
+    if native not in _DTYPES:
+        raise TypeError(
+            f"{name} must have dtype float32 or float64, got {array.dtype}: "
+            f"convert it, for example with {name}.astype(numpy.float32)"
+        )
+    if array.dtype != native:
+        raise TypeError(
+            f"{name} must be in native byte order, got dtype {array.dtype.str!r}: "
+            f"convert it, for example with {name}.astype(numpy.{native})"
+        )
+    # A memmap becomes the plain array it is a view of; compiled code counts on alignment.
+    plain = np.asarray(array)
+    return plain if plain.flags.aligned else plain.copy()
+
+
+def checked_pair(arrays: dict[str, object]) -> tuple[Array, Array]:
+    """Return two checked arrays of one dtype, given by name."""
+    (first, a), (second, b) = arrays.items()
+    reference = checked_array(a, first)
+    return reference, checked_like(b, second, reference, first)
+
+
+def checked_like(array: object, name: str, reference: Array, reference_name: str) -> Array:
+    """Return a checked array that has the dtype of ``reference``."""
+    result = checked_array(array, name)
+    if result.dtype != reference.dtype:
+        raise TypeError(
+            f"{name} must have the dtype of {reference_name}, {reference.dtype}, "
+            f"got {result.dtype}: convert it, for example with "
+            f"{name}.astype(numpy.{reference.dtype})"
+        )
+    return result
+
+
+def checked_bias(bias: object, channels: int, reference: Array) -> Array | None:
+    """Return a bias of shape (channels,), or None."""
+    if bias is None:
+        return None
+    result = checked_like(bias, "bias", reference, "input")
+    if result.shape != (channels,):
+        raise ValueError(
+            f"bias must have shape ({channels},), one number per output channel, got {result.shape}"
+        )
+    return result
+
+
+def check_out(out: Array, shape: tuple[int, ...], operands: dict[str, Array]) -> None:
+    """Refuse an ``out`` that cannot take the result or that overlaps an operand."""
+    name, reference = next(iter(operands.items()))
+    checked_like(out, "out", reference, name)
+    if out.shape != shape:
+        raise ValueError(f"out must have shape {shape}, got {out.shape}")
+    if not out.flags.writeable:
+        raise ValueError("out must be writeable, got a read-only array")
+    if not out.flags.aligned:
+        raise ValueError("out must be aligned in memory, got an unaligned array")
+    for other, array in operands.items():
+        if _overlap(out, array):
+            raise ValueError(f"out must not share memory with {other}, got arrays that overlap")
+
+
+def _overlap(a: Array, b: Array) -> bool:
+    try:
+        return np.shares_memory(a, b, max_work=_OVERLAP_WORK)
+    except np.exceptions.TooHardError:
+        return True

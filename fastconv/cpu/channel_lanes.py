@@ -1,0 +1,180 @@
+"""Vectors whose lanes are output channels: scalars of the image times packed weights or gradients.
+
+The image is only ever read one element at a time, so it needs no particular layout, a stride costs
+nothing, and no lane is wasted on small images. Results for images with contiguous pixels leave
+through a transpose in registers.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastconv.cpu import simd, tile
+from fastconv.cpu.program import reads
+
+ROWS, COLUMNS, SCATTERED = 0, 1, 2  #: how a tile leaves: channels contiguous, pixels, neither
+
+
+@reads(
+    "units", "row_parts", "row_tiles", "last_row", "x_rows", "y_rows",
+    "length", "x_step", "y_step", "blocks", "block_parts", "x_blocks", "y_blocks", "valid",
+    "channels", "x_channel", "taps", "tap_table", "y_channel",
+    "staged", "x_offset", "weights", "block_bytes", "bias_from", "scratch", "scratch_bytes",
+)  # fmt: skip
+def correlate(bits: int, lanes: int, rho: int, m: int, vectors: int, fixed: int, store: int) -> Any:
+    """Correlate: tiles of ``rho`` image rows x ``m`` pixels by ``vectors`` vectors of channels.
+
+    ``fixed`` is the source's pixel pitch in bytes where it is known when compiling, else 0. A unit is
+    a part of the image rows of all images by a part of the channel blocks.
+    """
+    fields = len(correlate.fields)  # type: ignore[attr-defined]
+    width = vectors * lanes
+    line = width * bits // 8
+    height = rho * m
+
+    def kernel(args, x, w, y, bias, workspace, slot, slots):  # type: ignore[no-untyped-def]
+        (units, row_parts, row_tiles, last_row, x_rows, y_rows,
+         length, x_step, y_step, blocks, block_parts, x_blocks, y_blocks, valid,
+         channels, x_channel, taps, tap_table, y_channel,
+         staged, x_offset, weights, block_bytes, bias_from, scratch,
+         scratch_bytes) = simd.words(args, fields)  # fmt: skip
+        source = (workspace if staged else x) + x_offset
+        spill = workspace + scratch + slot * scratch_bytes
+        for unit in range(slot * units // slots, (slot + 1) * units // slots):
+            block_part, row_part = unit // row_parts, unit % row_parts
+            first_block = block_part * blocks // block_parts
+            last_block = (block_part + 1) * blocks // block_parts
+            first_tile = row_part * row_tiles // row_parts
+            last_tile = (row_part + 1) * row_tiles // row_parts
+            for block in range(first_block, last_block):
+                packed = (workspace + weights + block * block_bytes,)
+                start = workspace + bias_from + block * line
+                x_base = source + simd.word(x_blocks, block)
+                y_base = y + simd.word(y_blocks, block)
+                present = simd.word(valid, block)
+                for row in range(first_tile, last_tile):
+                    x_row = simd.lookup(x_base, x_rows, row * rho, last_row, rho)
+                    y_row = simd.lookup(y_base, y_rows, row * rho, last_row, rho)
+                    for q in range(0, length, m):
+                        pixel = min(q, length - m)
+                        sums = simd.repeat_rows(start, bits, lanes, height, vectors)
+                        sums = tile.contract_taps(
+                            sums, simd.shifted(x_row, pixel * x_step), x_step, fixed, m,
+                            packed, vectors, channels, x_channel, taps, tap_table,
+                        )  # fmt: skip
+                        target = simd.shifted(y_row, pixel * y_step)
+                        if store == ROWS and present == width:
+                            simd.store_rows(sums, target, y_step, m, vectors, present, 0)
+                        elif store == ROWS:
+                            simd.store_rows(sums, target, y_step, m, vectors, present, 1)
+                        elif store == COLUMNS and present == width:
+                            simd.store_columns(sums, target, y_channel, m, vectors)
+                        else:
+                            tile.scatter(
+                                sums, spill, target, m, m * line, line, present, y_step, y_channel
+                            )
+
+    return kernel
+
+
+@reads(
+    "units", "splits", "chunks", "chunk_rows", "rows", "x_rows", "length", "x_step",
+    "tiles", "tile_parts", "last_line", "lines", "pitch", "blocks", "x_blocks",
+    "staged", "x_offset", "packed", "block_bytes", "partial", "block_sums", "split_sums",
+)  # fmt: skip
+def correlate_gradient(bits: int, lanes: int, rho: int, m: int, vectors: int, fixed: int) -> Any:
+    """Weight gradient: tiles of ``rho`` lines x ``m`` elements by ``vectors`` vectors of channels.
+
+    A line is ``m`` image elements ``pitch`` apart (``fixed`` bytes where known when compiling) that meet
+    the same gradient pixel: taps side by side, or input channels. A unit is a split of the pixels, a
+    block of output channels and a part of the lines; its sums go to the workspace, chunk by chunk of
+    pixels that stay in cache.
+    """
+    fields = len(correlate_gradient.fields)  # type: ignore[attr-defined]
+    line = vectors * lanes * bits // 8
+    count = rho * m * vectors
+
+    def kernel(args, x, w, y, bias, workspace, slot, slots):  # type: ignore[no-untyped-def]
+        (units, splits, chunks, chunk_rows, rows, x_rows, length, x_step,
+         tiles, tile_parts, last_line, lines, pitch, blocks, x_blocks,
+         staged, x_offset, packed, block_bytes, partial, block_sums,
+         split_sums) = simd.words(args, fields)  # fmt: skip
+        source = (workspace if staged else x) + x_offset
+        for unit in range(slot * units // slots, (slot + 1) * units // slots):
+            part = unit % tile_parts
+            block = unit // tile_parts % blocks
+            split = unit // tile_parts // blocks
+            first_chunk, last_chunk = split * chunks // splits, (split + 1) * chunks // splits
+            first_tile, last_tile = part * tiles // tile_parts, (part + 1) * tiles // tile_parts
+            x_base = source + simd.word(x_blocks, block)
+            gradient = workspace + packed + block * block_bytes
+            sums_at = workspace + partial + split * split_sums + block * block_sums
+            for chunk in range(first_chunk, last_chunk):
+                row = chunk * chunk_rows
+                here = min(chunk_rows, rows - row)
+                vectors_at = (gradient + row * length * line,)
+                for t in range(first_tile, last_tile):
+                    place = sums_at + t * rho * m * line
+                    if chunk == first_chunk:
+                        sums = simd.zeros(bits, lanes, count)
+                    else:
+                        sums = simd.load_tile(place, bits, lanes, count)
+                    scalars = simd.lookup(x_base, lines, t * rho, last_line, rho)
+                    sums = tile.contract_rows(
+                        sums, scalars, pitch, fixed, m, vectors_at, vectors,
+                        here, x_rows + 8 * row, length, x_step,
+                    )  # fmt: skip
+                    simd.store_tile(sums, place)
+
+    return kernel
+
+
+@reads(
+    "units", "outer", "blocks", "valid", "splits", "partial", "block_sums", "split_sums",
+    "entries", "sources", "targets", "y_blocks", "y_channel", "scratch", "scratch_bytes",
+)  # fmt: skip
+def finish_gradient(bits: int, lanes: int, vectors: int, in_order: int) -> Any:
+    """Add the splits' sums in order and write them, channels first, as the weight gradient.
+
+    Entry e of a channel is found in line ``sources[e]`` of the sums and goes to ``targets[e]``;
+    ``in_order`` 1: line e, to e elements on.
+    """
+    fields = len(finish_gradient.fields)  # type: ignore[attr-defined]
+    width = vectors * lanes
+    size = bits // 8
+    line = width * size
+
+    def kernel(args, x, w, y, bias, workspace, slot, slots):  # type: ignore[no-untyped-def]
+        (units, outer, blocks, valid, splits, partial, block_sums, split_sums,
+         entries, sources, targets, y_blocks, y_channel, scratch,
+         scratch_bytes) = simd.words(args, fields)  # fmt: skip
+        spill = workspace + scratch + slot * scratch_bytes
+        for unit in range(slot * units // slots, (slot + 1) * units // slots):
+            block, part = unit // outer, unit % outer
+            sums = workspace + partial + block * block_sums
+            y_base = y + simd.word(y_blocks, block)
+            present = simd.word(valid, block)
+            first, last = part * entries // outer, (part + 1) * entries // outer
+            for e in range(first, last, lanes):
+                here = min(lanes, last - e)
+                for i in range(here):
+                    at = (e + i) if in_order else simd.word(sources, e + i)
+                    total = simd.load_tile(sums + at * line, bits, lanes, vectors)
+                    for split in range(1, splits):
+                        total = simd.add_tile(total, sums + at * line + split * split_sums)
+                    simd.store_tile(total, spill + i * line)
+                for lane in range(0, present, lanes):
+                    if in_order:
+                        simd.transpose_block(
+                            spill + lane * size, line, here,
+                            y_base + lane * y_channel + e * size, y_channel, present - lane,
+                            bits, lanes,
+                        )  # fmt: skip
+                if not in_order:
+                    for lane in range(present):
+                        target = y_base + lane * y_channel
+                        for i in range(here):
+                            value = simd.peek(spill + i * line + lane * size, bits)
+                            simd.poke(target + simd.word(targets, e + i), value)
+
+    return kernel

@@ -1,0 +1,180 @@
+"""Direct convolution, forward and input gradient: tiles read the image in place or one padded copy."""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+
+from fastconv.cpu import channel_lanes, pixel_lanes
+from fastconv.cpu.lowering import AxisPart, Correlation, Lowered
+from fastconv.cpu.operands import Operands, pack_bias, pack_weights, stage
+from fastconv.cpu.planning import (
+    Blocks,
+    Loops,
+    TileShape,
+    block_table,
+    channel_tile,
+    loops,
+    parts_for,
+    window_tile,
+)
+from fastconv.cpu.program import Step, compiled
+from fastconv.cpu.staging import View, Workspace, view_of
+
+_WEIGHTS_STAY = 1 << 19  # bytes of weights that may stay in the second-level cache beside an image
+
+
+def correlate(low: Lowered, arrays: Operands, space: Workspace, threads: int) -> list[Step]:
+    """The steps of a forward pass or an input gradient."""
+    y = view_of(arrays.y)
+    windows = _prefers_windows(low, arrays)
+    steps, x = stage(low, arrays, space, pixels_contiguous=windows)
+    for part in low.parts:
+        if windows:
+            steps += _window_steps(low, part, arrays, x, y, space, threads)
+        else:
+            steps += channel_steps(low, part, arrays, x, y, space, threads)
+    return steps
+
+
+def _prefers_windows(low: Lowered, arrays: Operands) -> bool:
+    """Whether lanes over pixels take fewer cycles than lanes over output channels."""
+    channels, lanes = low.target_channels, arrays.lanes
+    if channels >= lanes:
+        return False
+    counts = low.parts[0].counts
+    rows, length = low.N * prod(counts[:-1]), counts[-1]
+    over_pixels = window_tile(rows, length, channels, lanes).cycles
+    # With channels contiguous in memory every pixel of a window moves alone, in and out.
+    transposing = 3 if arrays.channels_last else 1
+    return over_pixels * transposing < channel_tile(rows, length, channels, lanes).cycles
+
+
+def channel_steps(
+    low: Lowered, part: Correlation, arrays: Operands, x: View, y: View, space: Workspace, threads: int
+) -> list[Step]:
+    """Correlate one part with lanes over output channels."""
+    over = loops(part, low.N, x, y, any_axis=True)
+    shape = channel_tile(len(over.x_rows), over.pixels.count, low.target_channels, arrays.lanes)
+    width = shape.vectors * arrays.lanes
+    blocks = block_table(low.groups, low.target_channels, width, overlap=False)
+    pack, weights, block_bytes = pack_weights(low, part, arrays, blocks, width, space)
+    bias, bias_from = pack_bias(low, arrays, blocks, width, space)
+    table = np.array(
+        [sum(o * s for o, s in zip(offset, x.spatial)) for _, offset in part.taps], np.int64
+    )
+    constants = _common(low, arrays, x, y, over, blocks, shape.rho)
+    constants |= _channel_loop(low, x, table)
+    constants |= {
+        "x_step": over.pixels.x_step,
+        "valid": blocks.present,
+        "weights": weights,
+        "block_bytes": block_bytes,
+        "bias_from": bias_from,
+    }
+    units = _cut(constants, block_bytes)
+    constants |= _scratch(shape, arrays, space, threads, units)
+    if y.channel == arrays.size:
+        store = channel_lanes.ROWS
+    elif over.pixels.y_step == arrays.size:
+        store = channel_lanes.COLUMNS
+    else:
+        store = channel_lanes.SCATTERED
+    fixed = over.pixels.x_step if over.pixels.x_step in (arrays.size, 2 * arrays.size) else 0
+    kernel = compiled(
+        channel_lanes.correlate,
+        arrays.bits, arrays.lanes, shape.rho, shape.m, shape.vectors, fixed, store,
+    )  # fmt: skip
+    return [pack, bias, Step(kernel, units, constants)]
+
+
+def _window_steps(
+    low: Lowered, part: Correlation, arrays: Operands, x: View, y: View, space: Workspace, threads: int
+) -> list[Step]:
+    """Correlate one part with lanes over pixels."""
+    moves = tuple(axis.move for axis in part.axes)
+    over = loops(unit_moves(part), low.N, x, y, any_axis=False)
+    shape = window_tile(len(over.x_rows), over.pixels.count, low.target_channels, arrays.lanes)
+    blocks = block_table(low.groups, low.target_channels, shape.m, overlap=True)
+    pack, weights, block_bytes = pack_weights(low, part, arrays, blocks, shape.m, space)
+    bias, bias_from = pack_bias(low, arrays, blocks, shape.m, space)
+    constants = _common(low, arrays, x, y, over, blocks, shape.rho)
+    constants |= _channel_loop(low, x, phase_table(part, x, moves))
+    constants |= {"weights": weights, "block_bytes": block_bytes, "bias_from": bias_from}
+    units = _cut(constants, block_bytes)
+    constants |= _scratch(shape, arrays, space, threads, units)
+    contiguous = int(over.pixels.y_step == arrays.size)
+    kernel = compiled(
+        pixel_lanes.correlate,
+        arrays.bits, arrays.lanes, shape.rho, shape.m, shape.vectors, contiguous,
+    )  # fmt: skip
+    return [pack, bias, Step(kernel, units, constants)]
+
+
+def unit_moves(part: Correlation) -> Correlation:
+    """``part`` on a source split into stride phases: neighbours are neighbours in a phase."""
+    return Correlation(tuple(AxisPart(a.start, a.step, a.count, 1, a.taps) for a in part.axes))
+
+
+def phase_table(part: Correlation, x: View, moves: tuple[int, ...]) -> np.ndarray:
+    """Byte offset of each tap in a source split into stride phases."""
+    plane = x.channel // prod(moves)
+    table = []
+    for _, offsets in part.taps:
+        phase = 0
+        for offset, move in zip(offsets, moves):
+            phase = phase * move + offset % move
+        within = sum(o // m * s for o, m, s in zip(offsets, moves, x.spatial))
+        table.append(phase * plane + within)
+    return np.array(table, dtype=np.int64)
+
+
+def _common(
+    low: Lowered, arrays: Operands, x: View, y: View, over: Loops, blocks: Blocks, rho: int
+) -> dict[str, int | np.ndarray]:
+    return {
+        "row_tiles": -(-len(over.x_rows) // rho),
+        "last_row": len(over.x_rows) - 1,
+        "x_rows": over.x_rows,
+        "y_rows": over.y_rows,
+        "length": over.pixels.count,
+        "y_step": over.pixels.y_step,
+        "blocks": len(blocks.group),
+        "x_blocks": blocks.group * (low.source_channels * x.channel),
+        "y_blocks": (blocks.group * low.target_channels + blocks.first) * y.channel,
+        "y_channel": y.channel,
+        "staged": int(x.staged),
+        "x_offset": x.offset,
+    }
+
+
+def _channel_loop(low: Lowered, x: View, table: np.ndarray) -> dict[str, int | np.ndarray]:
+    """The loop over channels and taps; with one tap, channels take the inner place."""
+    channels, step = low.source_channels, x.channel
+    if len(table) == 1:
+        table = table + np.arange(channels, dtype=np.int64) * step
+        channels, step = 1, 0
+    return {"channels": channels, "x_channel": step, "taps": len(table), "tap_table": table}
+
+
+def _cut(constants: dict[str, int | np.ndarray], block_bytes: int) -> int:
+    """Cut the work into units: by rows while all weights stay in cache, else by blocks first."""
+    blocks, rows = int(constants["blocks"]), int(constants["row_tiles"])
+    if blocks * block_bytes <= _WEIGHTS_STAY:
+        row_parts = parts_for(1, rows)
+        block_parts = parts_for(row_parts, blocks)
+    else:
+        block_parts = blocks
+        row_parts = parts_for(blocks, rows)
+    units = row_parts * block_parts
+    constants |= {"units": units, "row_parts": row_parts, "block_parts": block_parts}
+    return units
+
+
+def _scratch(
+    shape: TileShape, arrays: Operands, space: Workspace, threads: int, units: int
+) -> dict[str, int | np.ndarray]:
+    """A place for one tile a slot."""
+    each = -(-shape.count * arrays.lanes * arrays.size // 64) * 64
+    return {"scratch": space.take(each * min(threads, units)), "scratch_bytes": each}

@@ -1,0 +1,284 @@
+"""Direct convolution, weight gradient: the image against the output gradient, pixel by pixel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+
+from fastconv.cpu import channel_lanes, pixel_lanes
+from fastconv.cpu.direct import phase_table, unit_moves
+from fastconv.cpu.lowering import Lowered
+from fastconv.cpu.operands import Operands, pack_gradient, stage
+from fastconv.cpu.planning import (
+    TileShape,
+    block_table,
+    dot_tile,
+    line_tile,
+    loops,
+    parts_for,
+)
+from fastconv.cpu.program import Step, compiled
+from fastconv.cpu.staging import OPERAND_W, Padding, View, Workspace, stage_planes, view_of
+
+_CHUNK_PIXELS = 512  # pixels whose packed gradient stays in cache while all lines pass over them
+_PARTIAL_BYTES = 1 << 24  # bytes of partial sums that splitting the pixels may take
+
+
+def weight_gradient(low: Lowered, arrays: Operands, space: Workspace, threads: int) -> list[Step]:
+    """The steps of a weight gradient: ``low`` is the forward pass, ``arrays.w`` the output gradient."""
+    if _prefers_dots(low, arrays):
+        return _dot_steps(low, arrays, space)
+    return _line_steps(low, arrays, space, threads)
+
+
+def _prefers_dots(low: Lowered, arrays: Operands) -> bool:
+    """Whether lanes over pixels take fewer cycles than lanes over output channels."""
+    channels, lanes = low.target_channels, arrays.lanes
+    if channels >= lanes:
+        return False
+    entries, length = low.source_channels * len(low.parts[0].taps), low.parts[0].counts[-1]
+    dots = dot_tile(entries, channels).cycles * -(-length // lanes)
+    lines = _lines(low, arrays, view_of(arrays.x))
+    over_channels = line_tile(len(lines.starts), lines.m, channels, lanes).cycles * length
+    return dots * (3 if arrays.channels_last else 1) < over_channels
+
+
+# --------------------------------------------------------------- lanes over output channels
+
+
+@dataclass(frozen=True, slots=True)
+class _Lines:
+    """Lines of ``m`` image elements, ``pitch`` bytes apart, at byte offsets ``starts``.
+
+    Entry (input channel, tap) number e of the weights is element ``sources[e]``, counted through all
+    lines.
+    """
+
+    starts: np.ndarray
+    m: int
+    pitch: int
+    sources: np.ndarray
+
+
+def _lines(low: Lowered, arrays: Operands, x: View) -> _Lines:
+    """Lines along the last kernel axis where it is long enough, else along the channels."""
+    part, channels = low.parts[0], low.source_channels
+    *outer, last = part.axes
+    taps = len(last.taps)
+    offsets = [a.taps[1][1] * s if len(a.taps) > 1 else 0 for a, s in zip(part.axes, x.spatial)]
+    lengths = [len(a.taps) for a in part.axes]
+    along_taps = not arrays.channels_last and taps >= min(3, channels)
+    if along_taps:
+        m, firsts, element = _pieces(taps)
+        outer_counts, outer_steps = [channels, *lengths[:-1]], [x.channel, *offsets[:-1]]
+        pitch = offsets[-1]
+    else:
+        m, firsts, element = _pieces(channels)
+        outer_counts, outer_steps = lengths, offsets
+        pitch = x.channel
+    heads = _spread(outer_counts, outer_steps)
+    starts = (heads[:, None] + firsts * pitch).ravel()
+    lines_each = len(firsts)
+    place = np.arange(len(heads))[:, None] * (lines_each * m) + element
+    if along_taps:
+        sources = place.ravel()
+    else:
+        sources = place.T.ravel()  # (tap, channel) to (channel, tap)
+    return _Lines(starts, m, pitch, sources.astype(np.int64))
+
+
+def _pieces(length: int) -> tuple[int, np.ndarray, np.ndarray]:
+    """Cut ``length`` into pieces of at most 14, the last moved back to end with it.
+
+    Returns the pieces' size, where each starts, and the place of every element in them.
+    """
+    sizes = range(min(length, 14), max(min(length, 7) - 1, 0), -1)
+    m = min(sizes, key=lambda size: (-(-length // size) * size, -size))
+    firsts = np.minimum(np.arange(0, length, m, dtype=np.int64), length - m)
+    index = np.arange(length)
+    piece = np.minimum(index // m, len(firsts) - 1)
+    return m, firsts, piece * m + index - firsts[piece]
+
+
+def _spread(counts: list[int], steps: list[int]) -> np.ndarray:
+    """Byte offsets of every index of ``counts``, last fastest."""
+    table = np.zeros(1, np.int64)
+    for count, step in zip(counts, steps):
+        table = (table[:, None] + np.arange(count, dtype=np.int64) * step).ravel()
+    return table
+
+
+def _line_steps(low: Lowered, arrays: Operands, space: Workspace, threads: int) -> list[Step]:
+    steps, x = stage(low, arrays, space, pixels_contiguous=False)
+    dy = view_of(arrays.w)
+    over = loops(low.parts[0], low.N, x, dy, any_axis=True)
+    rows, length = len(over.x_rows), over.pixels.count
+    lines = _lines(low, arrays, x)
+    shape = line_tile(len(lines.starts), lines.m, low.target_channels, arrays.lanes)
+    width = shape.vectors * arrays.lanes
+    blocks = block_table(low.groups, low.target_channels, width, overlap=False)
+    pack, packed, block_bytes = pack_gradient(
+        arrays, dy, over.y_rows, length, over.pixels.y_step, blocks, low.target_channels, width, space
+    )
+    tiles = -(-len(lines.starts) // shape.rho)
+    chunk_rows = max(1, _CHUNK_PIXELS // length)
+    chunks = -(-rows // chunk_rows)
+    block_sums = tiles * shape.rho * shape.m * width * arrays.size
+    cut = _cut(len(blocks.group), tiles, chunks, block_sums)
+    constants: dict[str, int | np.ndarray] = {
+        "units": cut.units,
+        "splits": cut.splits,
+        "chunks": chunks,
+        "chunk_rows": chunk_rows,
+        "rows": rows,
+        "x_rows": over.x_rows,
+        "length": length,
+        "x_step": over.pixels.x_step,
+        "tiles": tiles,
+        "tile_parts": cut.tile_parts,
+        "last_line": len(lines.starts) - 1,
+        "lines": lines.starts,
+        "pitch": lines.pitch,
+        "blocks": len(blocks.group),
+        "x_blocks": blocks.group * (low.source_channels * x.channel),
+        "staged": int(x.staged),
+        "x_offset": x.offset,
+        "packed": packed,
+        "block_bytes": block_bytes,
+        "partial": space.take(cut.splits * len(blocks.group) * block_sums),
+        "block_sums": block_sums,
+        "split_sums": len(blocks.group) * block_sums,
+    }
+    fixed = lines.pitch if lines.pitch == arrays.size else 0
+    kernel = compiled(
+        channel_lanes.correlate_gradient,
+        arrays.bits, arrays.lanes, shape.rho, shape.m, shape.vectors, fixed,
+    )  # fmt: skip
+    main = Step(kernel, cut.units, constants)
+    finish = _finish_lines(low, arrays, constants, lines, blocks.present, shape, space, threads)
+    return [*steps, pack, main, finish]
+
+
+@dataclass(frozen=True, slots=True)
+class _Cut:
+    splits: int
+    tile_parts: int
+    units: int
+
+
+def _cut(blocks: int, tiles: int, chunks: int, block_sums: int) -> _Cut:
+    """Cut by blocks, then by lines while a part keeps four tiles, then by pixels."""
+    tile_parts = parts_for(blocks, max(1, tiles // 4))
+    most = max(1, _PARTIAL_BYTES // (blocks * block_sums))
+    splits = parts_for(blocks * tile_parts, min(chunks, most))
+    return _Cut(splits, tile_parts, blocks * tile_parts * splits)
+
+
+def _finish_lines(
+    low: Lowered, arrays: Operands, main: dict[str, int | np.ndarray], lines: _Lines,
+    present: np.ndarray, shape: TileShape, space: Workspace, threads: int,
+) -> Step:  # fmt: skip
+    entries = len(lines.sources)
+    kernel_shape = [len(a.taps) for a in low.parts[0].axes]
+    targets = _spread([low.source_channels, *kernel_shape], list(arrays.y[1:]))
+    size = arrays.size
+    index = np.arange(entries)
+    in_order = bool((lines.sources == index).all() and (targets == index * size).all())
+    blocks = int(main["blocks"])
+    outer = parts_for(blocks, -(-entries // arrays.lanes))
+    units = blocks * outer
+    spill = arrays.lanes * shape.vectors * arrays.lanes * size
+    constants: dict[str, int | np.ndarray] = {
+        name: main[name] for name in ("blocks", "splits", "partial", "block_sums", "split_sums")
+    }
+    constants |= {
+        "units": units,
+        "outer": outer,
+        "valid": present,
+        "entries": entries,
+        "sources": lines.sources,
+        "targets": targets,
+        "y_blocks": _channel_offsets(low, present, shape.vectors * arrays.lanes) * arrays.y[0],
+        "y_channel": arrays.y[0],
+        "scratch": space.take(spill * min(threads, units)),
+        "scratch_bytes": spill,
+    }
+    kernel = compiled(
+        channel_lanes.finish_gradient, arrays.bits, arrays.lanes, shape.vectors, int(in_order)
+    )
+    return Step(kernel, units, constants)
+
+
+def _channel_offsets(low: Lowered, present: np.ndarray, width: int) -> np.ndarray:
+    """The output channel that each block starts with, counted through all groups."""
+    blocks = block_table(low.groups, low.target_channels, width, overlap=False)
+    return blocks.group * low.target_channels + blocks.first
+
+
+# ------------------------------------------------------------------------ lanes over pixels
+
+
+def _dot_steps(low: Lowered, arrays: Operands, space: Workspace) -> list[Step]:
+    part, channels = low.parts[0], low.target_channels
+    moves = tuple(axis.move for axis in part.axes)
+    steps, x = stage(low, arrays, space, pixels_contiguous=True)
+    dy = view_of(arrays.w)
+    if arrays.w[-1] != arrays.size:
+        counts = part.counts
+        whole = Padding(low.N, low.groups * channels, counts, (0,) * len(counts), counts)
+        more, dy = stage_planes(arrays.w, whole, (1,) * len(counts), OPERAND_W, arrays.bits, space)
+        steps += more
+    over = loops(unit_moves(part), low.N, x, dy, any_axis=False)
+    taps = phase_table(part, x, moves)
+    entries = (np.arange(low.source_channels)[:, None] * x.channel + taps).ravel()
+    shape = dot_tile(len(entries), channels)
+    blocks = block_table(low.groups, channels, shape.rho, overlap=True)
+    tiles = -(-len(entries) // shape.m)
+    rows, length = len(over.x_rows), over.pixels.count
+    chunk_rows = max(1, 8 * _CHUNK_PIXELS // length)
+    chunks = -(-rows // chunk_rows)
+    block_sums = tiles * shape.count * arrays.size
+    splits = parts_for(len(blocks.group) * tiles, chunks)
+    sums: dict[str, int | np.ndarray] = {
+        "splits": splits,
+        "partial": space.take(splits * len(blocks.group) * block_sums),
+        "block_sums": block_sums,
+        "split_sums": len(blocks.group) * block_sums,
+    }
+    units = splits * len(blocks.group) * tiles
+    constants = sums | {
+        "units": units,
+        "chunks": chunks,
+        "chunk_rows": chunk_rows,
+        "rows": rows,
+        "x_rows": over.x_rows,
+        "dy_rows": over.y_rows,
+        "length": length,
+        "blocks": len(blocks.group),
+        "x_blocks": blocks.group * (low.source_channels * x.channel),
+        "dy_blocks": (blocks.group * channels + blocks.first) * dy.channel,
+        "dy_channel": dy.channel,
+        "tiles": tiles,
+        "last_entry": len(entries) - 1,
+        "entries": entries.astype(np.int64),
+        "x_staged": int(x.staged),
+        "x_offset": x.offset,
+        "dy_staged": int(dy.staged),
+        "dy_offset": dy.offset,
+    }
+    kernel = compiled(
+        pixel_lanes.correlate_gradient, arrays.bits, arrays.lanes, shape.rho, shape.m
+    )
+    kernel_shape = [len(a.taps) for a in part.axes]
+    finish = sums | {
+        "units": len(blocks.group),
+        "entries": len(entries),
+        "targets": _spread([low.source_channels, *kernel_shape], list(arrays.y[1:])),
+        "y_blocks": (blocks.group * channels + blocks.first) * arrays.y[0],
+        "y_channel": arrays.y[0],
+        "skip": blocks.repeated,
+    }
+    last = compiled(pixel_lanes.finish_gradient, arrays.bits, shape.rho, shape.m)
+    return [*steps, Step(kernel, units, constants), Step(last, len(blocks.group), finish)]

@@ -1,0 +1,135 @@
+"""Lowering: forward and input gradient as sums over taps at constant offsets.
+
+Both passes are correlations of a zero-padded source with some weights. A :class:`Correlation` says,
+axis by axis, which target elements it computes, how far the source moves from one to the next, and
+which weight tap reads which source offset. The forward pass is one correlation; the input gradient
+of a convolution with stride s is one per phase of the target, each with stride 1, so that no
+structural zero is ever multiplied (the sub-pixel view of Shi et al. 2016, arXiv:1609.07009).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+from math import prod
+
+from fastconv.geometry import ConvGeometry
+
+
+@dataclass(frozen=True, slots=True)
+class AxisPart:
+    """Targets ``start + i * step``, i < ``count``, read sources ``i * move + offset`` (padded)."""
+
+    start: int
+    step: int
+    count: int
+    move: int
+    taps: tuple[tuple[int, int], ...]  #: (index of the weight tap, source offset)
+
+
+@dataclass(frozen=True, slots=True)
+class Correlation:
+    """One part of a pass: an :class:`AxisPart` for each spatial axis."""
+
+    axes: tuple[AxisPart, ...]
+
+    @property
+    def taps(self) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+        """Each tap's weight indices and source offsets, last axis fastest."""
+        return [
+            (tuple(i for i, _ in combined), tuple(o for _, o in combined))
+            for combined in product(*(axis.taps for axis in self.axes))
+        ]
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """Targets computed along each axis."""
+        return tuple(axis.count for axis in self.axes)
+
+
+@dataclass(frozen=True, slots=True)
+class Lowered:
+    """A pass in terms of source and target: which channels, which padding, which parts."""
+
+    N: int
+    groups: int
+    source_channels: int  #: per group
+    target_channels: int  #: per group
+    source: tuple[int, ...]  #: spatial extents
+    before: tuple[int, ...]  #: zeros in front of the source along each axis
+    padded: tuple[int, ...]  #: extents that the parts read, counted from those zeros on
+    parts: tuple[Correlation, ...]
+    transposed: bool  #: the weight's first axis runs over source channels, not target channels
+
+    @property
+    def needs_padding(self) -> bool:
+        """Whether some tap reads outside the source."""
+        return any(self.before) or any(p > s for p, s in zip(self.padded, self.source))
+
+    @property
+    def multiply_adds(self) -> int:
+        """Multiply-adds of all parts together."""
+        channels = self.groups * self.source_channels * self.target_channels
+        return self.N * channels * sum(prod(c.counts) * len(c.taps) for c in self.parts)
+
+
+def lower_forward(g: ConvGeometry) -> Lowered:
+    """The forward pass: source x, target y."""
+    axes = []
+    for i in range(g.rank):
+        taps = tuple((r, r * g.dilation[i]) for r in range(g.kernel[i]))
+        axes.append(AxisPart(0, 1, g.output[i], g.stride[i], taps))
+    return Lowered(
+        N=g.N,
+        groups=g.groups,
+        source_channels=g.C // g.groups,
+        target_channels=g.K // g.groups,
+        source=g.input,
+        before=g.pad_before,
+        padded=tuple((a.count - 1) * a.move + a.taps[-1][1] + 1 for a in axes),
+        parts=(Correlation(tuple(axes)),),
+        transposed=False,
+    )
+
+
+def lower_input_gradient(g: ConvGeometry) -> Lowered:
+    """The input gradient: source dy, target dx, one part per phase of the stride."""
+    phases = [_axis_phases(g, i) for i in range(g.rank)]
+    # All phases share one padded source, so offsets are shifted to the earliest that any reads.
+    before = tuple(max([0] + [-o for a in axis for _, o in a.taps]) for axis in phases)
+    padded = tuple(
+        max([1] + [a.count + o + b for a in axis for _, o in a.taps])
+        for axis, b in zip(phases, before)
+    )
+    shifted = [
+        [
+            AxisPart(a.start, a.step, a.count, 1, tuple((r, o + b) for r, o in a.taps))
+            for a in axis
+        ]
+        for axis, b in zip(phases, before)
+    ]
+    return Lowered(
+        N=g.N,
+        groups=g.groups,
+        source_channels=g.K // g.groups,
+        target_channels=g.C // g.groups,
+        source=g.output,
+        before=before,
+        padded=padded,
+        parts=tuple(Correlation(axes) for axes in product(*shifted)),
+        transposed=True,
+    )
+
+
+def _axis_phases(g: ConvGeometry, i: int) -> list[AxisPart]:
+    """The phases along axis ``i``: input pixels h = start + j * stride meet the same taps."""
+    stride, parts = g.stride[i], []
+    for start in range(min(stride, g.input[i])):
+        taps = tuple(
+            (r, (start + g.pad_before[i] - r * g.dilation[i]) // stride)
+            for r in range(g.kernel[i])
+            if (start + g.pad_before[i] - r * g.dilation[i]) % stride == 0
+        )
+        count = (g.input[i] - start + stride - 1) // stride
+        parts.append(AxisPart(start, stride, count, 1, taps))
+    return parts

@@ -1,0 +1,134 @@
+"""Operands of a pass: what a plan knows of the arrays, and the steps that stage and pack them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+
+from fastconv.cpu import simd
+from fastconv.cpu.lowering import Correlation, Lowered
+from fastconv.cpu.planning import Blocks
+from fastconv.cpu.program import Step
+from fastconv.cpu.staging import (
+    OPERAND_BIAS,
+    OPERAND_W,
+    OPERAND_X,
+    Lanes,
+    Padding,
+    View,
+    Workspace,
+    pack_step,
+    stage_pixels,
+    stage_planes,
+    view_of,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Operands:
+    """Bits of an element, and byte strides of source (N, C, ...), weights and target."""
+
+    bits: int
+    x: tuple[int, ...]
+    w: tuple[int, ...]
+    y: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes of an element."""
+        return self.bits // 8
+
+    @property
+    def lanes(self) -> int:
+        """Elements of a vector."""
+        return simd.VECTOR_BITS // self.bits
+
+    @property
+    def channels_last(self) -> bool:
+        """Whether the source's channels are contiguous and its pixels are not."""
+        return self.x[1] == self.size and self.x[-1] != self.size
+
+
+def stage(
+    low: Lowered, arrays: Operands, space: Workspace, *, pixels_contiguous: bool
+) -> tuple[list[Step], View]:
+    """The steps that stage the source, if it must be, and where the kernels then find it.
+
+    ``pixels_contiguous``: kernels read vectors of pixels, from stride phases, past a row's end too.
+    """
+    moves = tuple(axis.move for axis in low.parts[0].axes)
+    channels = low.groups * low.source_channels
+    extents = Padding(low.N, channels, low.source, low.before, low.padded)
+    if pixels_contiguous:
+        return stage_planes(arrays.x, extents, moves, OPERAND_X, arrays.bits, space)
+    # Pixels 4096 bytes apart share one set of the first-level cache: a copy spreads them.
+    crowded = arrays.channels_last and arrays.x[-1] % 4096 == 0
+    if not low.needs_padding and not crowded:
+        return [], view_of(arrays.x)
+    if arrays.channels_last:
+        return stage_pixels(arrays.x, extents, OPERAND_X, arrays.bits, space)
+    return stage_planes(arrays.x, extents, (1,) * len(moves), OPERAND_X, arrays.bits, space)
+
+
+def pack_weights(
+    low: Lowered, part: Correlation, arrays: Operands, blocks: Blocks, width: int, space: Workspace
+) -> tuple[Step, int, int]:
+    """Weights of ``part`` as [block][source channel][tap][width]: step, place, bytes of a block."""
+    source, target = (0, 1) if low.transposed else (1, 0)
+    # Groups are cut out of the weight's first axis, whichever channels that holds.
+    per_group = low.source_channels if low.transposed else low.target_channels
+    taps = [sum(i * s for i, s in zip(index, arrays.w[2:])) for index, _ in part.taps]
+    inner = np.array(taps, dtype=np.int64)
+    outer = np.arange(low.source_channels, dtype=np.int64) * arrays.w[source]
+    if _is_run(inner, arrays.size) and len(inner) * arrays.size == arrays.w[source]:
+        outer, inner = _regrouped(low.source_channels, len(inner), arrays.size)
+    elif len(inner) == 1:
+        outer, inner = inner, outer
+    lanes = Lanes(
+        blocks_from=blocks.group * (per_group * arrays.w[0]) + blocks.first * arrays.w[target],
+        valid=blocks.present,
+        outer_from=outer,
+        inner_from=inner,
+        lane_step=arrays.w[target],
+    )
+    return pack_step(lanes, width, OPERAND_W, arrays.bits, space)
+
+
+def _is_run(offsets: np.ndarray, size: int) -> bool:
+    return bool((offsets == np.arange(len(offsets)) * size).all())
+
+
+def _regrouped(channels: int, taps: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """One run over channels and taps, cut into equal pieces long enough to transpose."""
+    pieces = max(d for d in range(1, channels + 1) if channels % d == 0 and channels * taps // d >= 128 or d == 1)
+    length = channels * taps // pieces
+    index = np.arange(pieces, dtype=np.int64) * (length * size)
+    return index, np.arange(length, dtype=np.int64) * size
+
+
+def pack_bias(
+    low: Lowered, arrays: Operands, blocks: Blocks, width: int, space: Workspace
+) -> tuple[Step, int]:
+    """The bias of each block's channels, as [block][width]: step and place."""
+    first = (blocks.group * low.target_channels + blocks.first) * arrays.size
+    origin = np.zeros(1, np.int64)
+    lanes = Lanes(first, blocks.present, origin, origin, arrays.size)
+    step, place, _ = pack_step(lanes, width, OPERAND_BIAS, arrays.bits, space)
+    return step, place
+
+
+def pack_gradient(
+    arrays: Operands, dy: View, rows: np.ndarray, length: int, step: int, blocks: Blocks,
+    per_group: int, width: int, space: Workspace,
+) -> tuple[Step, int, int]:  # fmt: skip
+    """The output gradient as [block][image row][pixel][width]: step, place, bytes of a block."""
+    lanes = Lanes(
+        blocks_from=(blocks.group * per_group + blocks.first) * dy.channel,
+        valid=blocks.present,
+        outer_from=rows,
+        inner_from=np.arange(length, dtype=np.int64) * step,
+        lane_step=dy.channel,
+    )
+    return pack_step(lanes, width, OPERAND_W, arrays.bits, space)

@@ -1,0 +1,180 @@
+"""Planning: loops, tables and tile sizes of a kernel, from geometry alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from fastconv.cpu import simd
+from fastconv.cpu.lowering import Correlation
+from fastconv.cpu.staging import View
+
+UNITS = 64  #: work is cut into at least so many units where it can be, whatever the machine
+_REGISTERS = 32 if simd.VECTOR_BITS == 512 else 16
+_LATENCY = 4  #: cycles of one multiply-add; two start each cycle
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """A loop over ``count`` targets; byte steps in source and target."""
+
+    count: int
+    x_step: int
+    y_step: int
+
+
+@dataclass(frozen=True, slots=True)
+class Loops:
+    """The targets of a part: tables of image rows, and the pixels along each."""
+
+    x_rows: np.ndarray
+    y_rows: np.ndarray
+    pixels: Axis
+
+
+def loops(part: Correlation, N: int, x: View, y: View, any_axis: bool) -> Loops:
+    """The loops of ``part``, neighbouring axes merged where both arrays allow it.
+
+    ``any_axis`` lets the longest axis be the pixels where the last is very short.
+    """
+    axes = [Axis(N, x.image, y.image)]
+    origin = 0
+    for axis, x_pitch, y_pitch in zip(part.axes, x.spatial, y.spatial):
+        axes.append(Axis(axis.count, axis.move * x_pitch, axis.step * y_pitch))
+        origin += axis.start * y_pitch
+    merged = [axes[-1]]
+    for axis in reversed(axes[:-1]):
+        inner = merged[0]
+        whole = (inner.count * inner.x_step, inner.count * inner.y_step)
+        if axis.count == 1:
+            continue
+        if inner.count == 1 or (axis.x_step, axis.y_step) == whole:
+            fused = Axis(axis.count * inner.count, inner.x_step, inner.y_step)
+            merged[0] = axis if inner.count == 1 else fused
+        else:
+            merged.insert(0, axis)
+    if any_axis and merged[-1].count < 4:
+        merged.sort(key=lambda axis: axis.count)
+    *rows, pixels = merged
+    x_rows, y_rows = np.zeros(1, np.int64), np.full(1, origin, np.int64)
+    for axis in rows:
+        index = np.arange(axis.count, dtype=np.int64)
+        x_rows = (x_rows[:, None] + index * axis.x_step).ravel()
+        y_rows = (y_rows[:, None] + index * axis.y_step).ravel()
+    return Loops(x_rows, y_rows, pixels)
+
+
+@dataclass(frozen=True, slots=True)
+class TileShape:
+    """``rho`` image rows x ``m`` scalars by ``vectors`` vectors, and its cycles for a whole pass."""
+
+    rho: int
+    m: int
+    vectors: int
+    cycles: float
+
+    @property
+    def count(self) -> int:
+        """Vectors held in registers."""
+        return self.rho * self.m * self.vectors
+
+
+def _fits(count: int, others: int) -> bool:
+    return count + others <= _REGISTERS
+
+
+def channel_tile(rows: int, length: int, channels: int, lanes: int) -> TileShape:
+    """The best tile with lanes over ``channels``: fewest cycles for each (input channel, tap)."""
+
+    def candidates() -> Iterator[TileShape]:
+        for vectors in (2, 1, 3):
+            blocks = -(-channels // (vectors * lanes))
+            for m in range(min(length, 14), 0, -1):
+                for rho in (1, 2, 4):
+                    # One register beyond the vectors: broadcasts come straight from memory.
+                    if _fits(rho * m * vectors, vectors + 1) and rho <= max(1, 4 // m + 1):
+                        step = _step_cycles(rho * m * vectors, rho * m + vectors)
+                        tiles = -(-rows // rho) * -(-length // m)
+                        yield TileShape(rho, m, vectors, blocks * tiles * step)
+
+    return min(candidates(), key=lambda shape: shape.cycles)
+
+
+def window_tile(rows: int, length: int, channels: int, lanes: int) -> TileShape:
+    """The best tile with lanes over pixels: ``m`` output channels by rho x vectors of pixels."""
+
+    def candidates() -> Iterator[TileShape]:
+        for m in (8, 6, 4, 3, 2, 1):
+            for rho in (1, 2, 4):
+                for vectors in (3, 2, 1, 4):
+                    columns = rho * vectors
+                    if m <= channels and rho <= rows and _fits(m * columns, columns + 1):
+                        # A window rarely starts on a cache line, so each of its loads counts twice.
+                        step = _step_cycles(m * columns, m + 2 * columns)
+                        tiles = -(-rows // rho) * -(-length // (vectors * lanes))
+                        yield TileShape(rho, m, vectors, -(-channels // m) * tiles * step)
+
+    return min(candidates(), key=lambda shape: shape.cycles)
+
+
+def line_tile(lines: int, m: int, channels: int, lanes: int) -> TileShape:
+    """The best weight-gradient tile with lanes over ``channels``: cycles for each pixel."""
+
+    def candidates() -> Iterator[TileShape]:
+        for vectors in (2, 3, 4, 1):
+            blocks = -(-channels // (vectors * lanes))
+            for rho in (4, 3, 2, 1):
+                if _fits(rho * m * vectors, vectors + 1):
+                    step = _step_cycles(rho * m * vectors, rho * m + vectors)
+                    yield TileShape(rho, m, vectors, blocks * -(-lines // rho) * step)
+
+    return min(candidates(), key=lambda shape: shape.cycles)
+
+
+def dot_tile(entries: int, channels: int) -> TileShape:
+    """The best weight-gradient tile with lanes over pixels: ``rho`` channels by ``m`` entries."""
+
+    def candidates() -> Iterator[TileShape]:
+        for rho in (4, 3, 2, 1):
+            for m in (6, 9, 5, 8, 4, 3, 2, 1):
+                if rho <= channels and _fits(rho * m, rho + m):
+                    step = _step_cycles(rho * m, rho + 2 * m)
+                    tiles = -(-channels // rho) * -(-entries // m)
+                    yield TileShape(rho, m, 1, tiles * step)
+
+    return min(candidates(), key=lambda shape: shape.cycles)
+
+
+def _step_cycles(multiply_adds: int, loads: int) -> float:
+    """Cycles of one step of a tile: two multiply-adds and two loads a cycle, and the latency."""
+    return max(multiply_adds / 2, loads / 2, _LATENCY) + 0.5
+
+
+def parts_for(units: int, most: int) -> int:
+    """Into how many parts to cut ``most`` things so that ``units`` other cuts make UNITS in all."""
+    return max(1, min(most, -(-UNITS // max(units, 1))))
+
+
+@dataclass(frozen=True, slots=True)
+class Blocks:
+    """Channels cut into blocks, group by group; one entry a block in each table."""
+
+    group: np.ndarray
+    first: np.ndarray  #: the block's first channel within its group
+    present: np.ndarray  #: channels in the block
+    repeated: np.ndarray  #: of those, how many the block before has too
+
+
+def block_table(groups: int, per_group: int, width: int, overlap: bool) -> Blocks:
+    """Blocks of ``width`` channels; with ``overlap`` a last one that hangs over moves back."""
+    firsts = np.arange(0, per_group, width, dtype=np.int64)
+    moved = np.minimum(firsts, max(per_group - width, 0)) if overlap else firsts
+    first = np.tile(moved, groups)
+    return Blocks(
+        group=np.repeat(np.arange(groups, dtype=np.int64), len(firsts)),
+        first=first,
+        present=np.minimum(per_group - first, width),
+        repeated=np.tile(firsts - moved, groups),
+    )

@@ -1,0 +1,198 @@
+"""Programs: the compiled kernels of one call, in order, and the two loops that run them.
+
+A kernel is a C function ``kernel(args, x, w, y, bias, workspace, slot, slots)`` of eight 64-bit
+integers: the address of its own constants (sizes, strides, tables), five array addresses, and its
+share of the work. It has a number of *units* that geometry fixes; slot ``i`` of ``n`` takes units
+``i * units // n`` to ``(i + 1) * units // n``. Units never depend on the number of slots and no two
+write the same place, so any number of threads gives the same bits.
+
+All kernels share that signature, so one parallel driver, compiled once, runs them all.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from numba import njit, prange, types
+from numba.core.caching import FunctionCache, NullCache
+from numba.core.ccallback import CFunc
+
+from fastconv.cpu import simd, threads
+
+Array: TypeAlias = np.ndarray[Any, Any]
+
+_ARGUMENTS = (types.int64,) * 8
+
+
+@functools.cache
+def _sources_hash() -> str:
+    """A hash of every source file of the CPU backend."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+class _SourceKeyedCache(FunctionCache):  # type: ignore[misc]
+    """Numba's disk cache, keyed by all sources: its own key misses edits in imported files."""
+
+    def _index_key(self, sig: Any, codegen: Any) -> tuple[Any, ...]:
+        return (*super()._index_key(sig, codegen), _sources_hash())
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """A compiled kernel: its address, the names of its constants, and what keeps it alive."""
+
+    address: int
+    fields: tuple[str, ...]
+    function: CFunc
+
+
+@functools.cache
+def compiled(factory: Callable[..., Any], *constants: int) -> Kernel:
+    """The kernel that ``factory(*constants)`` returns, compiled once or loaded from disk.
+
+    ``factory.fields`` names the 64-bit constants that the kernel reads at its first argument.
+    """
+    function = factory(*constants)
+    kernel = CFunc(function, (_ARGUMENTS, types.void), locals={}, options={"nopython": True})
+    try:
+        kernel._cache = _SourceKeyedCache(function)
+    except RuntimeError:  # nowhere to write: work without a disk cache
+        kernel._cache = NullCache()
+    kernel.compile()
+    return Kernel(kernel.address, factory.fields, kernel)  # type: ignore[attr-defined]
+
+
+def reads(*fields: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Declare, on a kernel factory, the names of the constants its kernel reads, in order."""
+
+    def mark(factory: Callable[..., Any]) -> Callable[..., Any]:
+        factory.fields = fields  # type: ignore[attr-defined]
+        return factory
+
+    return mark
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A kernel with its constants: integers, or integer arrays passed by address."""
+
+    kernel: Kernel
+    units: int
+    constants: Mapping[str, int | Array]
+
+
+class Program:
+    """Steps ready to run, any number of times and from several threads at once."""
+
+    def __init__(self, steps: Sequence[Step], workspace: int, serial: bool) -> None:
+        self.workspace = workspace and workspace + 63  #: bytes of scratch memory a run needs
+        self.kernels = tuple(step.kernel for step in steps)
+        self._tables = [a for s in steps for a in s.constants.values() if not isinstance(a, int)]
+        self._constants = [_packed(step) for step in steps]
+        self._steps = np.array(
+            [(s.kernel.address, c.ctypes.data, s.units) for s, c in zip(steps, self._constants)],
+            dtype=np.int64,
+        ).reshape(len(steps), 3)
+        self._address, self._count = self._steps.ctypes.data, len(steps)
+        self._serial = serial
+
+    def run(self, x: Array, w: Array, y: Array, bias: Array) -> None:
+        """Run every step in order, on as many threads as the caller allows."""
+        workspace = _take(self.workspace)
+        address, count = self._address, self._count
+        operands = id(x), id(w), id(y), id(bias), id(workspace)
+        slots = 1 if self._serial else threads.allowed()
+        if slots > 1 and threads.enter():
+            try:
+                _run_parallel(address, count, *operands, slots)
+            finally:
+                threads.leave()
+        else:
+            _run_serial(address, count, *operands)
+        _give_back(workspace)
+
+
+def _packed(step: Step) -> Array:
+    names = step.kernel.fields
+    if set(names) != set(step.constants):
+        raise TypeError(f"kernel reads {names}, got {tuple(step.constants)}")
+    values = (step.constants[name] for name in names)
+    return np.array([v if isinstance(v, int) else v.ctypes.data for v in values], dtype=np.int64)
+
+
+# A workspace is kept when its run ends and handed to the next that it fits: fresh pages cost more
+# than many a kernel. `list.pop` and `append` are atomic, so no lock is needed.
+_EMPTY = np.empty(0, dtype=np.uint8)
+_KEPT: list[Array] = []
+_KEPT_MOST = 4
+
+
+def _take(size: int) -> Array:
+    if not size:
+        return _EMPTY
+    try:
+        kept = _KEPT.pop()
+    except IndexError:
+        return np.empty(size, dtype=np.uint8)
+    return kept if kept.size >= size else np.empty(size, dtype=np.uint8)
+
+
+def _give_back(workspace: Array) -> None:
+    if workspace.size and len(_KEPT) < _KEPT_MOST:
+        _KEPT.append(workspace)
+
+
+def forget_workspaces() -> None:
+    """Free the workspaces kept between calls."""
+    _KEPT.clear()
+
+
+# `x.ctypes.data` costs a microsecond, as much as a whole small convolution. An array object holds
+# its data pointer right behind its object header, so compiled code reads it from there.
+_PROBE = np.empty(1)
+_DATA_WORD = next(
+    i
+    for i in range(2, 8)
+    if int.from_bytes(
+        (np.ctypeslib.ctypes.c_char * 8).from_address(id(_PROBE) + 8 * i).raw, "little"
+    )
+    == _PROBE.ctypes.data
+)
+
+
+@njit(cache=True)
+def _aligned(address):  # type: ignore[no-untyped-def]
+    """The first cache line that starts at or after ``address``."""
+    return (address + 63) & ~63
+
+
+@njit(cache=True, nogil=True)
+def _run_serial(steps, count, x, w, y, bias, workspace):  # type: ignore[no-untyped-def]
+    x, w, y = simd.word(x, _DATA_WORD), simd.word(w, _DATA_WORD), simd.word(y, _DATA_WORD)
+    bias, workspace = simd.word(bias, _DATA_WORD), _aligned(simd.word(workspace, _DATA_WORD))
+    for i in range(count):
+        kernel, args = simd.word(steps, 3 * i), simd.word(steps, 3 * i + 1)
+        simd.call(kernel, (args, x, w, y, bias, workspace, 0, 1))
+
+
+@njit(cache=True, nogil=True, parallel=True)
+def _run_parallel(steps, count, x, w, y, bias, workspace, most):  # type: ignore[no-untyped-def]
+    x, w, y = simd.word(x, _DATA_WORD), simd.word(w, _DATA_WORD), simd.word(y, _DATA_WORD)
+    bias, workspace = simd.word(bias, _DATA_WORD), _aligned(simd.word(workspace, _DATA_WORD))
+    for i in range(count):
+        kernel, args = simd.word(steps, 3 * i), simd.word(steps, 3 * i + 1)
+        slots = min(most, simd.word(steps, 3 * i + 2))
+        if slots == 1:
+            simd.call(kernel, (args, x, w, y, bias, workspace, 0, 1))
+        else:
+            for slot in prange(slots):
+                simd.call(kernel, (args, x, w, y, bias, workspace, slot, slots))

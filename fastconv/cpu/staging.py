@@ -1,0 +1,287 @@
+"""Staging: operands copied into the form that the tiles read.
+
+Two kernels do it all. ``padded_copy`` writes an image with its zero padding (and, for a stride, one
+phase of it) with either pixels or channels contiguous. ``pack_lanes`` lays out, for blocks of
+channels, the channels of a block side by side as one vector row: weights, gradients and biases.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from fastconv.cpu import simd
+from fastconv.cpu.program import Step, compiled, reads
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Where kernels find an array: in the operand itself or staged in the workspace.
+
+    Strides are in bytes, ``offset`` is the place of element (0, 0, ...) in either.
+    """
+
+    staged: bool
+    offset: int
+    image: int  #: from one image to the next
+    channel: int
+    spatial: tuple[int, ...]
+
+
+def view_of(strides: Sequence[int]) -> View:
+    """An operand (N, C, *spatial) read where it lies."""
+    return View(False, 0, strides[0], strides[1], tuple(strides[2:]))
+
+
+class Workspace:
+    """Hands out places in a program's workspace, each aligned to a cache line."""
+
+    def __init__(self) -> None:
+        self.size = 0
+
+    def take(self, size: int) -> int:
+        """The offset of ``size`` new bytes; a vector read that overhangs them stays inside."""
+        offset = self.size
+        self.size += -(-(size + simd.VECTOR_BITS // 8) // 64) * 64
+        return offset
+
+
+# ------------------------------------------------------------------------------ padded copy
+
+_AXES = ("a", "b", "c", "e")
+
+
+@reads(
+    "units", "operand", "source", "target",
+    "a_count", "a_low", "a_high", "a_source", "a_target",
+    "b_count", "b_low", "b_high", "b_source", "b_target",
+    "c_count", "c_low", "c_high", "c_source", "c_target",
+    "e_count", "e_low", "e_high", "e_source",
+    "n_source", "n_target",
+)  # fmt: skip
+def padded_copy(bits: int) -> Any:
+    """Copy (n, a, b, c, e) with zeros outside [low, high) of each axis; e becomes contiguous."""
+    size = bits // 8
+    fields = len(padded_copy.fields)  # type: ignore[attr-defined]
+
+    def kernel(args, x, w, y, bias, workspace, slot, slots):  # type: ignore[no-untyped-def]
+        (units, operand, source, target,
+         a_count, a_low, a_high, a_source, a_target,
+         b_count, b_low, b_high, b_source, b_target,
+         c_count, c_low, c_high, c_source, c_target,
+         e_count, e_low, e_high, e_source,
+         n_source, n_target) = simd.words(args, fields)  # fmt: skip
+        origin = (x if operand == 0 else w) + source
+        middle = max(e_high - e_low, 0)
+        for unit in range(slot * units // slots, (slot + 1) * units // slots):
+            b = unit % b_count
+            a = unit // b_count % a_count
+            n = unit // b_count // a_count
+            inside = a_low <= a < a_high and b_low <= b < b_high
+            to = workspace + target + n * n_target + a * a_target + b * b_target
+            start = origin + n * n_source + a * a_source + b * b_source + e_low * e_source
+            for c in range(c_count):
+                row = to + c * c_target
+                if not inside or c < c_low or c >= c_high or middle == 0:
+                    simd.clear_bytes(row, e_count * size)
+                    continue
+                first = start + c * c_source
+                simd.clear_bytes(row, e_low * size)
+                if e_source == size:
+                    simd.copy_bytes(row + e_low * size, first, middle * size)
+                else:
+                    for e in range(middle):
+                        value = simd.peek(first + e * e_source, bits)
+                        simd.poke(row + (e_low + e) * size, value)
+                simd.clear_bytes(row + e_high * size, (e_count - e_high) * size)
+
+    return kernel
+
+
+@dataclass(frozen=True, slots=True)
+class Padding:
+    """A zero-padded (N, C, *spatial) operand: extents, zeros in front, and the padded extents."""
+
+    N: int
+    C: int
+    spatial: tuple[int, ...]
+    before: tuple[int, ...]
+    padded: tuple[int, ...]
+
+
+def stage_planes(
+    strides: Sequence[int], p: Padding, phases: tuple[int, ...], operand: int, bits: int, space: Workspace
+) -> tuple[list[Step], View]:
+    """Stage with pixels contiguous: (n, c, phases, *spatial).
+
+    ``phases`` splits each axis by its stride: phase f of axis i holds padded pixels f, f + s, ...
+    The view's spatial strides step through one phase; the phases of a tap lie ``plane_offset`` apart.
+    """
+    size = bits // 8
+    held = tuple(-(-e // s) for e, s in zip(p.padded, phases))
+    pitches = _contiguous(held, size)
+    plane = prod(held) * size
+    channel = plane * prod(phases)
+    offset = space.take(p.N * p.C * channel)
+    steps = []
+    for index, phase in enumerate(np.ndindex(*phases)):
+        axes = [
+            _axis(p.spatial[i], p.before[i], held[i], strides[2 + i], pitches[i], phases[i], phase[i])
+            for i in range(len(held))
+        ]
+        channels = (p.C, 0, p.C, strides[1], channel, 0)
+        place = offset + index * plane
+        images = (p.N, strides[0], p.C * channel)
+        steps.append(_copy_step(images, [channels, *axes], place, operand, bits))
+    return steps, View(True, offset, p.C * channel, channel, pitches)
+
+
+def stage_pixels(
+    strides: Sequence[int], p: Padding, operand: int, bits: int, space: Workspace
+) -> tuple[list[Step], View]:
+    """Stage with channels contiguous: (n, *spatial, c).
+
+    A pixel pitch that is a multiple of 2048 bytes is widened by a cache line: pixels side by side
+    would otherwise meet in the same few sets of the first-level cache.
+    """
+    size = bits // 8
+    pixel = p.C * size
+    if pixel % 2048 == 0:
+        pixel += 64
+    pitches = _contiguous(p.padded, pixel)
+    image = prod(p.padded) * pixel
+    offset = space.take(p.N * image)
+    axes = [
+        _axis(p.spatial[i], p.before[i], p.padded[i], strides[2 + i], pitches[i], 1, 0)
+        for i in range(len(p.padded))
+    ]
+    channels = (p.C, 0, p.C, strides[1], size, 0)
+    step = _copy_step((p.N, strides[0], image), [*axes, channels], offset, operand, bits)
+    return [step], View(True, offset, image, size, pitches)
+
+
+def _contiguous(extents: Sequence[int], innermost: int) -> tuple[int, ...]:
+    return tuple(innermost * prod(extents[i + 1 :]) for i in range(len(extents)))
+
+
+def _axis(
+    extent: int, before: int, held: int, stride: int, pitch: int, move: int, phase: int
+) -> tuple[int, int, int, int, int, int]:
+    """(count, low, high, source stride, target pitch, source shift) of one axis of a copy."""
+    # Held element i is padded element phase + i * move, source element phase + i * move - before.
+    low = min(held, max(0, -(-(before - phase) // move)))
+    high = max(low, min(held, -(-(extent + before - phase) // move)))
+    return held, low, high, stride * move, pitch, (phase - before) * stride
+
+
+def _copy_step(
+    images: tuple[int, int, int], axes: list[tuple[int, ...]], target: int, operand: int, bits: int
+) -> Step:
+    axes = [(1, 0, 1, 0, 0, 0)] * (4 - len(axes)) + axes
+    N, n_source, n_target = images
+    constants: dict[str, int | np.ndarray] = {
+        "units": N * axes[0][0] * axes[1][0],
+        "operand": operand,
+        "source": sum(axis[5] for axis in axes),
+        "target": target,
+        "n_source": n_source,
+        "n_target": n_target,
+    }
+    for name, (count, low, high, source, pitch, _) in zip(_AXES, axes):
+        constants |= {f"{name}_count": count, f"{name}_low": low, f"{name}_high": high}
+        constants |= {f"{name}_source": source, f"{name}_target": pitch}
+    del constants["e_target"]  # the innermost axis is contiguous
+    return Step(compiled(padded_copy, bits), int(constants["units"]), constants)  # type: ignore[arg-type]
+
+
+# ------------------------------------------------------------------------------- pack lanes
+
+
+@reads(
+    "units", "operand", "target", "block_bytes", "width", "blocks_from", "valid",
+    "outer", "outer_from", "inner", "inner_from", "lane_step",
+)  # fmt: skip
+def pack_lanes(bits: int, lanes: int, mode: int) -> Any:
+    """Lay out ``width`` lanes side by side for every (block, outer, inner); absent lanes are 0.
+
+    Lane l is read ``lane_step`` apart. Modes: 0 any pitch; 1 ``inner`` is contiguous in the operand,
+    so blocks are transposed in registers; 2 lanes are contiguous, so rows are copied.
+    """
+    size = bits // 8
+    fields = len(pack_lanes.fields)  # type: ignore[attr-defined]
+
+    def kernel(args, x, w, y, bias, workspace, slot, slots):  # type: ignore[no-untyped-def]
+        (units, operand, target, block_bytes, width, blocks_from, valid,
+         outer, outer_from, inner, inner_from, lane_step) = simd.words(args, fields)  # fmt: skip
+        origin = x if operand == 0 else (w if operand == 1 else bias)
+        row = width * size
+        for unit in range(slot * units // slots, (slot + 1) * units // slots):
+            block, u = unit // outer, unit % outer
+            present = simd.word(valid, block)
+            source = origin + simd.word(blocks_from, block) + simd.word(outer_from, u)
+            to = workspace + target + block * block_bytes + u * inner * row
+            if present < width and mode != 0:
+                simd.clear_bytes(to, inner * row)
+            if mode == 1:
+                for j in range(0, inner, lanes):
+                    for lane in range(0, present, lanes):
+                        simd.transpose_block(
+                            source + lane * lane_step + j * size, lane_step, present - lane,
+                            to + j * row + lane * size, row, inner - j, bits, lanes,
+                        )  # fmt: skip
+            elif mode == 2:
+                for j in range(inner):
+                    simd.copy_bytes(to + j * row, source + simd.word(inner_from, j), present * size)
+            else:
+                for j in range(inner):
+                    first = source + simd.word(inner_from, j)
+                    for lane in range(present):
+                        value = simd.peek(first + lane * lane_step, bits)
+                        simd.poke(to + j * row + lane * size, value)
+                    simd.clear_bytes(to + j * row + present * size, (width - present) * size)
+
+    return kernel
+
+
+@dataclass(frozen=True, slots=True)
+class Lanes:
+    """What to pack: byte offsets of blocks, of the outer and of the inner index, and lane pitch."""
+
+    blocks_from: np.ndarray
+    valid: np.ndarray  #: channels present in each block
+    outer_from: np.ndarray
+    inner_from: np.ndarray
+    lane_step: int
+
+
+OPERAND_X, OPERAND_W, OPERAND_BIAS = 0, 1, 2
+
+
+def pack_step(what: Lanes, width: int, operand: int, bits: int, space: Workspace) -> tuple[Step, int, int]:
+    """The step that packs ``what``, the offset of the result and the bytes of one block."""
+    size, lanes = bits // 8, simd.VECTOR_BITS // bits
+    outer, inner = len(what.outer_from), len(what.inner_from)
+    block_bytes = outer * inner * width * size
+    target = space.take(block_bytes * len(what.blocks_from))
+    contiguous = bool((what.inner_from == np.arange(inner) * size).all())
+    mode = 1 if contiguous and inner >= lanes // 2 else 2 if what.lane_step == size else 0
+    units = len(what.blocks_from) * outer
+    constants: dict[str, int | np.ndarray] = {
+        "units": units,
+        "operand": operand,
+        "target": target,
+        "block_bytes": block_bytes,
+        "width": width,
+        "blocks_from": what.blocks_from,
+        "valid": what.valid,
+        "outer": outer,
+        "outer_from": what.outer_from,
+        "inner": inner,
+        "inner_from": what.inner_from,
+        "lane_step": what.lane_step,
+    }
+    return Step(compiled(pack_lanes, bits, lanes, mode), units, constants), target, block_bytes

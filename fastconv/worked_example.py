@@ -1,0 +1,169 @@
+"""The worked example: one convolution, its loss and its training step, every number known.
+
+The numbers are small enough to be checked by hand, and all but the last two are integers, so each
+backend, algorithm and dtype must give them exactly. Tests compare every step with `EXPECTED`, and
+a benchmark runs `check` before it times a kernel.
+"""
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from .functional import conv2d
+from .grad import conv2d_input, conv2d_weight
+
+Array = NDArray[Any]
+
+INPUT = ((1, 2, 3), (4, 5, 6), (7, 8, 9))
+KERNEL = ((3, 2), (1, 5))
+TARGET = 230
+LEARNING_RATE = 0.01
+
+EXPECTED: dict[str, Any] = {
+    "input": INPUT,
+    "kernel": KERNEL,
+    "output": ((36, 47), (69, 80)),
+    "total": 232,
+    "loss": 4,
+    "total_gradient": 4,
+    "grad_output": ((4, 4), (4, 4)),
+    "kernel_gradient": ((48, 64), (96, 112)),
+    "input_gradient": ((12, 20, 8), (16, 44, 28), (4, 24, 20)),
+    "manual_update": ((2.52, 1.36), (0.04, 3.88)),
+    "sgd_step": ((2.52, 1.36), (0.04, 3.88)),
+}
+
+# 0.01 is no binary number: the updates are right to one rounding of a number as large as w.
+_ROUNDED = ("manual_update", "sgd_step")
+
+
+class AnchorError(AssertionError):
+    """A number of the worked example is not what it must be."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkedExample:
+    """Every number of the worked example, in the order in which it is computed.
+
+    Attributes
+    ----------
+    input, kernel : ndarray, shapes (3, 3) and (2, 2)
+        What the convolution reads.
+    output : ndarray, shape (2, 2)
+        The convolution.
+    total, loss : ndarray, shape ()
+        The sum S of the output, and (S - 230)**2.
+    total_gradient : ndarray, shape ()
+        The loss's derivative by S, 2 * (S - 230).
+    grad_output : ndarray, shape (2, 2)
+        The loss's derivative by each output.
+    kernel_gradient, input_gradient : ndarray, shapes (2, 2) and (3, 3)
+        The loss's derivatives by the kernel and by the input.
+    manual_update, sgd_step : ndarray, shape (2, 2)
+        The kernel after one step of gradient descent, written out and by `sgd_step`.
+    """
+
+    input: Array
+    kernel: Array
+    output: Array
+    total: Array
+    loss: Array
+    total_gradient: Array
+    grad_output: Array
+    kernel_gradient: Array
+    input_gradient: Array
+    manual_update: Array
+    sgd_step: Array
+
+
+def run(dtype: DTypeLike = np.float32, algorithm: str = "auto") -> WorkedExample:
+    """Compute the worked example step by step.
+
+    Parameters
+    ----------
+    dtype : dtype
+        ``float32`` or ``float64``.
+    algorithm : str
+        Passed on to each convolution.
+
+    Returns
+    -------
+    WorkedExample
+        Every intermediate result.
+
+    Examples
+    --------
+    >>> from fastconv.worked_example import run
+    >>> example = run()
+    >>> example.output
+    array([[36., 47.],
+           [69., 80.]], dtype=float32)
+    >>> example.kernel_gradient
+    array([[ 48.,  64.],
+           [ 96., 112.]], dtype=float32)
+    """
+    x = np.array(INPUT, dtype)
+    w = np.array(KERNEL, dtype)
+    image, kernels = x[None, None], w[None, None]
+
+    y = conv2d(image, kernels, algorithm=algorithm)
+    total = y.sum()
+    loss = (total - TARGET) ** 2
+
+    total_gradient = 2 * (total - TARGET)
+    dy = np.full_like(y, total_gradient)
+    dw = conv2d_weight(image, kernels.shape, dy, algorithm=algorithm)[0, 0]
+    dx = conv2d_input(image.shape, kernels, dy, algorithm=algorithm)[0, 0]
+
+    stepped = w.copy()
+    sgd_step(stepped, dw, LEARNING_RATE)
+    return WorkedExample(
+        input=x,
+        kernel=w,
+        output=y[0, 0],
+        total=np.asarray(total),
+        loss=np.asarray(loss),
+        total_gradient=np.asarray(total_gradient),
+        grad_output=dy[0, 0],
+        kernel_gradient=dw,
+        input_gradient=dx,
+        manual_update=w - LEARNING_RATE * dw,
+        sgd_step=stepped,
+    )
+
+
+def sgd_step(parameter: Array, gradient: Array, learning_rate: float) -> None:
+    """Take one step of gradient descent, in place, as an optimiser does."""
+    parameter -= learning_rate * gradient
+
+
+def check(example: WorkedExample) -> None:
+    """Raise `AnchorError` at the first number that is not what it must be.
+
+    Parameters
+    ----------
+    example : WorkedExample
+        What `run` returned.
+
+    Raises
+    ------
+    AnchorError
+        Naming the number, what it is and what it must be.
+
+    Examples
+    --------
+    >>> from fastconv.worked_example import check, run
+    >>> check(run("float64", algorithm="direct"))
+    """
+    for field in fields(example):
+        found: Array = getattr(example, field.name)
+        expected = np.array(EXPECTED[field.name], found.dtype)
+        allowed = np.finfo(found.dtype).eps * np.abs(KERNEL) if field.name in _ROUNDED else 0
+        # Written so that a NaN fails.
+        if found.shape != expected.shape or not np.all(np.abs(found - expected) <= allowed):
+            raise AnchorError(
+                f"the worked example's {field.name} is {found.tolist()} in {found.dtype}, "
+                f"and must be {expected.tolist()}"
+            )

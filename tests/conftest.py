@@ -1,0 +1,58 @@
+"""Settings shared by every test: where compiled kernels are kept, and guarded arrays."""
+
+import hashlib
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+_ROOT = Path(__file__).resolve().parent.parent
+_KEPT = 3
+
+
+def _sources_hash() -> str:
+    """Return a hash of every source file of the package."""
+    digest = hashlib.sha256()
+    for path in sorted((_ROOT / "fastconv").rglob("*.py")):
+        digest.update(path.relative_to(_ROOT).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _use_kernel_cache() -> None:
+    """Give Numba a cache folder of this version of the sources, shared with child processes.
+
+    Numba looks for changes in a kernel's own file only, so a kernel would stay as it was when
+    the file of its intrinsics changed.
+    """
+    caches = _ROOT / ".pytest_cache" / "kernels"
+    current = caches / _sources_hash()
+    current.mkdir(parents=True, exist_ok=True)
+    os.utime(current)
+    newest_first = sorted(caches.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
+    for stale in newest_first[_KEPT:]:
+        shutil.rmtree(stale, ignore_errors=True)
+    os.environ["NUMBA_CACHE_DIR"] = str(current)
+
+
+# Numba reads the variable when it is imported, so this cannot wait for a fixture.
+assert "numba" not in sys.modules, "conftest.py must run before Numba is imported"
+_use_kernel_cache()
+
+from arrays import Arena  # noqa: E402
+from hypothesis import settings  # noqa: E402
+
+# `pytest --hypothesis-profile nightly` draws many more, and other ones each time.
+settings.register_profile("ci", max_examples=150, deadline=None, derandomize=True, database=None)
+settings.register_profile("nightly", max_examples=5000, deadline=None)
+settings.load_profile("ci")
+
+
+@pytest.fixture
+def arena() -> Iterator[Arena]:
+    """Arrays between guard zones, which are looked at when the test ends."""
+    guarded = Arena()
+    yield guarded
+    guarded.check()

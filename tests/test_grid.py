@@ -1,0 +1,70 @@
+"""Every pass over a grid of geometries, between guard zones, exactly equal to the oracle."""
+
+import numpy as np
+import pytest
+from arrays import DTYPES, LAYOUTS, Arena
+from cases import (
+    ALGORITHMS,
+    EDGES,
+    PASSES,
+    WITH_AUTO,
+    Case,
+    compute,
+    grid,
+    result_shape,
+    simple,
+    solved,
+)
+
+GRID = [pytest.param(*row, id="-".join(map(str, row))) for rank in (1, 2, 3) for row in grid(rank)]
+CASES = [pytest.param(case, id=name) for name, case in EDGES.items()]
+
+
+def check(case: Case, which: str, dtype: str, layout: str, algorithm: str, arena: Arena) -> None:
+    """Compare one pass with the oracle, everything it touches lying between guard zones."""
+    given, expected = solved(case, which)
+    arrays = [arena.place(values, dtype, layout) for values in given]
+    out = arena.output(result_shape(case, which), dtype, layout)
+    result = compute(case, which, *arrays, out=out, algorithm=algorithm)
+    assert result is out
+    np.testing.assert_array_equal(result, expected)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("which", PASSES)
+@pytest.mark.parametrize(("case", "dtype", "layout"), GRID)
+def test_grid(
+    case: Case, dtype: str, layout: str, which: str, algorithm: str, arena: Arena
+) -> None:
+    check(case, which, dtype, layout, algorithm, arena)
+
+
+@pytest.mark.parametrize("algorithm", WITH_AUTO)
+@pytest.mark.parametrize("which", PASSES)
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("case", CASES)
+def test_edges(
+    case: Case, dtype: str, layout: str, which: str, algorithm: str, arena: Arena
+) -> None:
+    check(case, which, dtype, layout, algorithm, arena)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("which", PASSES)
+@pytest.mark.parametrize("rank", [1, 2, 3])
+def test_empty_batch(rank: int, which: str, algorithm: str) -> None:
+    case = simple(0, 4, 6, (5,) * rank, (3,) * rank, groups=2, pad=1)
+    given, expected = solved(case, which)
+    result = compute(case, which, *given, algorithm=algorithm)
+    assert result.shape == result_shape(case, which)
+    np.testing.assert_array_equal(result, expected)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("size", [(9,), (9, 8), (4, 6, 5)])
+def test_one_image_without_a_batch(size: tuple[int, ...], algorithm: str) -> None:
+    case = simple(1, 4, 6, size, (2,) * len(size), groups=2, pad=1, bias=True)
+    (x, w, bias), expected = solved(case, "forward")
+    result = compute(case, "forward", x[0], w, bias, algorithm=algorithm)
+    np.testing.assert_array_equal(result, expected[0])
