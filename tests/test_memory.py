@@ -63,11 +63,11 @@ def test_output_strides(case: Case, view: str, which: str, algorithm: str) -> No
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-@pytest.mark.parametrize("which", PASSES)
+@pytest.mark.parametrize("which", ["forward", "input_gradient"])
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_result_is_laid_out_as_the_input(case: Case, which: str, algorithm: str) -> None:
     given, expected = solved(case, which)
-    # The gradient that arrives decides for the input gradient, the input for the other two.
+    # The gradient that arrives decides for the input gradient, the image for the forward pass.
     decides = 1 if which == "input_gradient" else 0
 
     plain = compute(case, which, *given, algorithm=algorithm)

@@ -79,52 +79,56 @@ def correlate(bits: int, lanes: int, rho: int, m: int, vectors: int, fixed: int,
 
 @reads(
     "units", "splits", "chunks", "chunk_rows", "rows", "x_rows", "length", "x_step",
-    "tiles", "tile_parts", "last_line", "lines", "pitch", "blocks", "x_blocks",
+    "tiles", "tile_parts", "last_line", "lines", "pitch", "blocks", "block_parts", "x_blocks",
     "staged", "x_offset", "packed", "block_bytes", "partial", "block_sums", "split_sums",
 )  # fmt: skip
 def correlate_gradient(bits: int, lanes: int, rho: int, m: int, vectors: int, fixed: int) -> Any:
     """Weight gradient: tiles of ``rho`` lines x ``m`` elements by ``vectors`` vectors of channels.
 
     A line is ``m`` image elements ``pitch`` apart (``fixed`` bytes where known when compiling) that meet
-    the same gradient pixel: taps side by side, or input channels. A unit is a split of the pixels, a
-    block of output channels and a part of the lines; its sums go to the workspace, chunk by chunk of
+    the same gradient pixel: taps side by side, or input channels. A unit is a split of the pixels by a
+    part of the channel blocks by a part of the lines; its sums go to the workspace, chunk by chunk of
     pixels that stay in cache.
     """
     fields = len(correlate_gradient.fields)  # type: ignore[attr-defined]
     line = vectors * lanes * bits // 8
     count = rho * m * vectors
+    tile_bytes = rho * m * line
 
     def kernel(args, x, w, y, bias, workspace, slot, slots):  # type: ignore[no-untyped-def]
         (units, splits, chunks, chunk_rows, rows, x_rows, length, x_step,
-         tiles, tile_parts, last_line, lines, pitch, blocks, x_blocks,
+         tiles, tile_parts, last_line, lines, pitch, blocks, block_parts, x_blocks,
          staged, x_offset, packed, block_bytes, partial, block_sums,
          split_sums) = simd.words(args, fields)  # fmt: skip
         source = (workspace if staged else x) + x_offset
         for unit in range(slot * units // slots, (slot + 1) * units // slots):
-            part = unit % tile_parts
-            block = unit // tile_parts % blocks
-            split = unit // tile_parts // blocks
+            tile_part = unit % tile_parts
+            block_part = unit // tile_parts % block_parts
+            split = unit // tile_parts // block_parts
+            first_tile = tile_part * tiles // tile_parts
+            last_tile = (tile_part + 1) * tiles // tile_parts
+            first_block = block_part * blocks // block_parts
+            last_block = (block_part + 1) * blocks // block_parts
             first_chunk, last_chunk = split * chunks // splits, (split + 1) * chunks // splits
-            first_tile, last_tile = part * tiles // tile_parts, (part + 1) * tiles // tile_parts
-            x_base = source + simd.word(x_blocks, block)
-            gradient = workspace + packed + block * block_bytes
-            sums_at = workspace + partial + split * split_sums + block * block_sums
             for chunk in range(first_chunk, last_chunk):
                 row = chunk * chunk_rows
                 here = min(chunk_rows, rows - row)
-                vectors_at = (gradient + row * length * line,)
-                for t in range(first_tile, last_tile):
-                    place = sums_at + t * rho * m * line
-                    if chunk == first_chunk:
-                        sums = simd.zeros(bits, lanes, count)
-                    else:
-                        sums = simd.load_tile(place, bits, lanes, count)
-                    scalars = simd.lookup(x_base, lines, t * rho, last_line, rho)
-                    sums = tile.contract_rows(
-                        sums, scalars, pitch, fixed, m, vectors_at, vectors,
-                        here, x_rows + 8 * row, length, x_step,
-                    )  # fmt: skip
-                    simd.store_tile(sums, place)
+                for block in range(first_block, last_block):
+                    x_base = source + simd.word(x_blocks, block)
+                    gradient = (workspace + packed + block * block_bytes + row * length * line,)
+                    sums_at = workspace + partial + split * split_sums + block * block_sums
+                    for t in range(first_tile, last_tile):
+                        place = sums_at + t * tile_bytes
+                        if chunk == first_chunk:
+                            sums = simd.zeros(bits, lanes, count)
+                        else:
+                            sums = simd.load_tile(place, bits, lanes, count)
+                        scalars = simd.lookup(x_base, lines, t * rho, last_line, rho)
+                        sums = tile.contract_rows(
+                            sums, scalars, pitch, fixed, m, gradient, vectors,
+                            here, x_rows + 8 * row, length, x_step,
+                        )  # fmt: skip
+                        simd.store_tile(sums, place)
 
     return kernel
 
@@ -136,8 +140,8 @@ def correlate_gradient(bits: int, lanes: int, rho: int, m: int, vectors: int, fi
 def finish_gradient(bits: int, lanes: int, vectors: int, in_order: int) -> Any:
     """Add the splits' sums in order and write them, channels first, as the weight gradient.
 
-    Entry e of a channel is found in line ``sources[e]`` of the sums and goes to ``targets[e]``;
-    ``in_order`` 1: line e, to e elements on.
+    Entry e of a channel is found in line ``sources[e]`` of the sums and goes ``targets[e]`` bytes into
+    the channel's weights; with ``in_order`` 1, e elements.
     """
     fields = len(finish_gradient.fields)  # type: ignore[attr-defined]
     width = vectors * lanes
@@ -158,7 +162,7 @@ def finish_gradient(bits: int, lanes: int, vectors: int, in_order: int) -> Any:
             for e in range(first, last, lanes):
                 here = min(lanes, last - e)
                 for i in range(here):
-                    at = (e + i) if in_order else simd.word(sources, e + i)
+                    at = simd.word(sources, e + i)
                     total = simd.load_tile(sums + at * line, bits, lanes, vectors)
                     for split in range(1, splits):
                         total = simd.add_tile(total, sums + at * line + split * split_sums)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from fastconv.cpu import direct, direct_gradient, threads
-from fastconv.cpu.lowering import Lowered, lower_forward, lower_input_gradient
+from fastconv.cpu import direct, direct_gradient, im2col, threads
+from fastconv.cpu.lowering import Lowered, lower_forward, lower_input_gradient, subsampled
 from fastconv.cpu.operands import Operands
 from fastconv.cpu.program import Program, Step
 from fastconv.cpu.staging import Workspace
@@ -19,7 +19,7 @@ _Maker = Callable[[Lowered, Operands, Workspace, int], list[Step]]
 # What makes the steps of (forward and input gradient, weight gradient): one line an algorithm.
 _MAKERS: dict[str, tuple[_Maker, _Maker]] = {
     "direct": (direct.correlate, direct_gradient.weight_gradient),
-    "im2col": (direct.correlate, direct_gradient.weight_gradient),
+    "im2col": (im2col.correlate, im2col.weight_gradient),
 }
 ALGORITHMS = tuple(_MAKERS)
 
@@ -43,6 +43,9 @@ def make_plan(pass_name: str, g: ConvGeometry, arrays: Operands, algorithm: str)
     else:
         low = lower_forward(g) if pass_name == "forward" else lower_input_gradient(g)
         make = correlate
+    low, moves = subsampled(low)
+    seen = zip(arrays.x[2:], moves, strict=True)
+    arrays = replace(arrays, x=(*arrays.x[:2], *(stride * move for stride, move in seen)))
     steps = make(low, arrays, space, threads.most())
     serial = low.multiply_adds < _SERIAL_MULTIPLY_ADDS
     return Plan(chosen, Program(steps, space.size, serial), low.multiply_adds)

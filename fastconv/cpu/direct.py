@@ -61,11 +61,8 @@ def channel_steps(
     blocks = block_table(low.groups, low.target_channels, width, overlap=False)
     pack, weights, block_bytes = pack_weights(low, part, arrays, blocks, width, space)
     bias, bias_from = pack_bias(low, arrays, blocks, width, space)
-    table = np.array(
-        [sum(o * s for o, s in zip(offset, x.spatial)) for _, offset in part.taps], np.int64
-    )
     constants = _common(low, arrays, x, y, over, blocks, shape.rho)
-    constants |= _channel_loop(low, x, table)
+    constants |= _channel_loop(low, x, part.offsets(x.spatial))
     constants |= {
         "x_step": over.pixels.x_step,
         "valid": blocks.present,

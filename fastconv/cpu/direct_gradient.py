@@ -12,7 +12,7 @@ from fastconv.cpu.direct import phase_table, unit_moves
 from fastconv.cpu.lowering import Lowered
 from fastconv.cpu.operands import Operands, pack_gradient, stage
 from fastconv.cpu.planning import (
-    TileShape,
+    Blocks,
     block_table,
     dot_tile,
     line_tile,
@@ -142,6 +142,7 @@ def _line_steps(low: Lowered, arrays: Operands, space: Workspace, threads: int) 
         "lines": lines.starts,
         "pitch": lines.pitch,
         "blocks": len(blocks.group),
+        "block_parts": cut.block_parts,
         "x_blocks": blocks.group * (low.source_channels * x.channel),
         "staged": int(x.staged),
         "x_offset": x.offset,
@@ -157,64 +158,69 @@ def _line_steps(low: Lowered, arrays: Operands, space: Workspace, threads: int) 
         arrays.bits, arrays.lanes, shape.rho, shape.m, shape.vectors, fixed,
     )  # fmt: skip
     main = Step(kernel, cut.units, constants)
-    finish = _finish_lines(low, arrays, constants, lines, blocks.present, shape, space, threads)
+    finish = finish_lines(
+        low, arrays, constants, lines.sources, blocks, shape.vectors, space, threads
+    )
     return [*steps, pack, main, finish]
 
 
 @dataclass(frozen=True, slots=True)
 class _Cut:
     splits: int
+    block_parts: int
     tile_parts: int
-    units: int
+
+    @property
+    def units(self) -> int:
+        return self.splits * self.block_parts * self.tile_parts
 
 
 def _cut(blocks: int, tiles: int, chunks: int, block_sums: int) -> _Cut:
-    """Cut by blocks, then by lines while a part keeps four tiles, then by pixels."""
-    tile_parts = parts_for(blocks, max(1, tiles // 4))
-    most = max(1, _PARTIAL_BYTES // (blocks * block_sums))
-    splits = parts_for(blocks * tile_parts, min(chunks, most))
-    return _Cut(splits, tile_parts, blocks * tile_parts * splits)
+    """Cut by pixels as far as memory goes, then by blocks and lines.
+
+    A unit of two blocks and four tiles or more reads each chunk of the operands from cache that often.
+    """
+    splits = parts_for(1, min(chunks, max(1, _PARTIAL_BYTES // (blocks * block_sums))))
+    block_parts = parts_for(splits, -(-blocks // 2))
+    tile_parts = parts_for(splits * block_parts, -(-tiles // 4))
+    block_parts = parts_for(splits * tile_parts, blocks)
+    return _Cut(splits, block_parts, tile_parts)
 
 
-def _finish_lines(
-    low: Lowered, arrays: Operands, main: dict[str, int | np.ndarray], lines: _Lines,
-    present: np.ndarray, shape: TileShape, space: Workspace, threads: int,
+def finish_lines(
+    low: Lowered, arrays: Operands, main: dict[str, int | np.ndarray], sources: np.ndarray,
+    blocks: Blocks, vectors: int, space: Workspace, threads: int,
 ) -> Step:  # fmt: skip
-    entries = len(lines.sources)
+    """Add up the partial sums of ``main`` and write them; entry e of a block is line ``sources[e]``."""
+    entries = len(sources)
     kernel_shape = [len(a.taps) for a in low.parts[0].axes]
     targets = _spread([low.source_channels, *kernel_shape], list(arrays.y[1:]))
     size = arrays.size
-    index = np.arange(entries)
-    in_order = bool((lines.sources == index).all() and (targets == index * size).all())
-    blocks = int(main["blocks"])
-    outer = parts_for(blocks, -(-entries // arrays.lanes))
-    units = blocks * outer
-    spill = arrays.lanes * shape.vectors * arrays.lanes * size
+    in_order = bool((targets == np.arange(entries) * size).all())
+    count = len(blocks.group)
+    outer = parts_for(count, -(-entries // arrays.lanes))
+    units = count * outer
+    spill = arrays.lanes * vectors * arrays.lanes * size
     constants: dict[str, int | np.ndarray] = {
-        name: main[name] for name in ("blocks", "splits", "partial", "block_sums", "split_sums")
+        name: main[name] for name in ("splits", "partial", "block_sums", "split_sums")
     }
     constants |= {
         "units": units,
         "outer": outer,
-        "valid": present,
+        "blocks": count,
+        "valid": blocks.present,
         "entries": entries,
-        "sources": lines.sources,
+        "sources": sources,
         "targets": targets,
-        "y_blocks": _channel_offsets(low, present, shape.vectors * arrays.lanes) * arrays.y[0],
+        "y_blocks": (blocks.group * low.target_channels + blocks.first) * arrays.y[0],
         "y_channel": arrays.y[0],
         "scratch": space.take(spill * min(threads, units)),
         "scratch_bytes": spill,
     }
     kernel = compiled(
-        channel_lanes.finish_gradient, arrays.bits, arrays.lanes, shape.vectors, int(in_order)
+        channel_lanes.finish_gradient, arrays.bits, arrays.lanes, vectors, int(in_order)
     )
     return Step(kernel, units, constants)
-
-
-def _channel_offsets(low: Lowered, present: np.ndarray, width: int) -> np.ndarray:
-    """The output channel that each block starts with, counted through all groups."""
-    blocks = block_table(low.groups, low.target_channels, width, overlap=False)
-    return blocks.group * low.target_channels + blocks.first
 
 
 # ------------------------------------------------------------------------ lanes over pixels

@@ -65,7 +65,9 @@ def stage(
         return stage_planes(arrays.x, extents, moves, OPERAND_X, arrays.bits, space)
     # Pixels 4096 bytes apart share one set of the first-level cache: a copy spreads them.
     crowded = arrays.channels_last and arrays.x[-1] % 4096 == 0
-    if not low.needs_padding and not crowded:
+    # One tap reads each pixel once, so pixels that lie apart waste most of every cache line.
+    sparse = len(low.parts[0].taps) == 1 and not arrays.channels_last and arrays.x[-1] != arrays.size
+    if not low.needs_padding and not crowded and not sparse:
         return [], view_of(arrays.x)
     if arrays.channels_last:
         return stage_pixels(arrays.x, extents, OPERAND_X, arrays.bits, space)

@@ -39,25 +39,51 @@ def loops(part: Correlation, N: int, x: View, y: View, any_axis: bool) -> Loops:
 
     ``any_axis`` lets the longest axis be the pixels where the last is very short.
     """
-    axes = [Axis(N, x.image, y.image)]
-    origin = 0
-    for axis, x_pitch, y_pitch in zip(part.axes, x.spatial, y.spatial):
+    axes, origin = _axes(part, N, x, y)
+    merged = _merged(axes)
+    if any_axis and merged[-1].count < 4:
+        merged.sort(key=lambda axis: axis.count)
+    return _tabled(merged, origin)
+
+
+def source_loops(part: Correlation, N: int, x: View) -> Loops:
+    """The loops of ``part`` over its source alone, every axis but the last in the row table."""
+    axes, _ = _axes(part, N, x, x)
+    return _tabled(axes, 0)
+
+
+def target_loops(part: Correlation, N: int, y: View) -> Loops:
+    """The loops of ``part`` over its target alone, merged into rows as long as they can be."""
+    axes, origin = _axes(part, N, y, y)
+    return _tabled(_merged([Axis(a.count, a.y_step, a.y_step) for a in axes]), origin)
+
+
+def _axes(part: Correlation, N: int, x: View, y: View) -> tuple[list[Axis], int]:
+    """The loops over images and each spatial axis, and the byte offset of the first target."""
+    axes, origin = [Axis(N, x.image, y.image)], 0
+    for axis, x_pitch, y_pitch in zip(part.axes, x.spatial, y.spatial, strict=True):
         axes.append(Axis(axis.count, axis.move * x_pitch, axis.step * y_pitch))
         origin += axis.start * y_pitch
+    return axes, origin
+
+
+def _merged(axes: list[Axis]) -> list[Axis]:
     merged = [axes[-1]]
     for axis in reversed(axes[:-1]):
         inner = merged[0]
-        whole = (inner.count * inner.x_step, inner.count * inner.y_step)
         if axis.count == 1:
             continue
-        if inner.count == 1 or (axis.x_step, axis.y_step) == whole:
-            fused = Axis(axis.count * inner.count, inner.x_step, inner.y_step)
-            merged[0] = axis if inner.count == 1 else fused
+        if inner.count == 1:
+            merged[0] = axis
+        elif (axis.x_step, axis.y_step) == (inner.count * inner.x_step, inner.count * inner.y_step):
+            merged[0] = Axis(axis.count * inner.count, inner.x_step, inner.y_step)
         else:
             merged.insert(0, axis)
-    if any_axis and merged[-1].count < 4:
-        merged.sort(key=lambda axis: axis.count)
-    *rows, pixels = merged
+    return merged
+
+
+def _tabled(axes: list[Axis], origin: int) -> Loops:
+    *rows, pixels = axes
     x_rows, y_rows = np.zeros(1, np.int64), np.full(1, origin, np.int64)
     for axis in rows:
         index = np.arange(axis.count, dtype=np.int64)
@@ -85,7 +111,9 @@ def _fits(count: int, others: int) -> bool:
     return count + others <= _REGISTERS
 
 
-def channel_tile(rows: int, length: int, channels: int, lanes: int) -> TileShape:
+def channel_tile(
+    rows: int, length: int, channels: int, lanes: int, rows_at_once: int = 4
+) -> TileShape:
     """The best tile with lanes over ``channels``: fewest cycles for each (input channel, tap)."""
 
     def candidates() -> Iterator[TileShape]:
@@ -94,7 +122,7 @@ def channel_tile(rows: int, length: int, channels: int, lanes: int) -> TileShape
             for m in range(min(length, 14), 0, -1):
                 for rho in (1, 2, 4):
                     # One register beyond the vectors: broadcasts come straight from memory.
-                    if _fits(rho * m * vectors, vectors + 1) and rho <= max(1, 4 // m + 1):
+                    if _fits(rho * m * vectors, vectors + 1) and rho <= min(max(1, 4 // m + 1), rows_at_once):
                         step = _step_cycles(rho * m * vectors, rho * m + vectors)
                         tiles = -(-rows // rho) * -(-length // m)
                         yield TileShape(rho, m, vectors, blocks * tiles * step)
@@ -119,14 +147,16 @@ def window_tile(rows: int, length: int, channels: int, lanes: int) -> TileShape:
     return min(candidates(), key=lambda shape: shape.cycles)
 
 
-def line_tile(lines: int, m: int, channels: int, lanes: int) -> TileShape:
+def line_tile(
+    lines: int, m: int, channels: int, lanes: int, lines_at_once: int = 4
+) -> TileShape:
     """The best weight-gradient tile with lanes over ``channels``: cycles for each pixel."""
 
     def candidates() -> Iterator[TileShape]:
         for vectors in (2, 3, 4, 1):
             blocks = -(-channels // (vectors * lanes))
             for rho in (4, 3, 2, 1):
-                if _fits(rho * m * vectors, vectors + 1):
+                if rho <= lines_at_once and _fits(rho * m * vectors, vectors + 1):
                     step = _step_cycles(rho * m * vectors, rho * m + vectors)
                     yield TileShape(rho, m, vectors, blocks * -(-lines // rho) * step)
 

@@ -474,7 +474,7 @@ def store_columns(typingctx, tile, rows, lane_pitch, m, vectors):  # type: ignor
 
 @intrinsic(prefer_literal=True)
 def transpose_block(typingctx, source, source_pitch, height, target, target_pitch, width, bits, lanes):  # type: ignore[no-untyped-def]
-    """Transpose a block of ``height`` x ``width`` elements, each at most ``lanes``.
+    """Transpose a block of ``height`` x ``width`` elements, of which ``lanes`` x ``lanes`` are taken.
 
     Rows lie ``source_pitch`` apart at ``source``; each becomes a column at ``target``, whose rows lie
     ``target_pitch`` apart. Nothing outside the block is read or written.
@@ -529,6 +529,22 @@ def poke(typingctx, address, value):  # type: ignore[no-untyped-def]
         return context.get_dummy_value()
 
     return types.void(types.int64, value), codegen
+
+
+@intrinsic(prefer_literal=True)
+def copy_vector(typingctx, target, source, valid, bits, lanes):  # type: ignore[no-untyped-def]
+    """Copy one vector, of its elements at most ``valid``."""
+    if not _literals(bits, lanes):
+        return None
+    n = lanes.literal_value
+
+    def codegen(context, b, signature, args):  # type: ignore[no-untyped-def]
+        vector = ir.VectorType(_llvm_scalar(_scalar(bits)), n)
+        mask = _prefix_mask(b, n, args[2])
+        _masked_store(b, _masked_load(b, args[1], vector, mask), args[0], mask)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.int64, bits, lanes), codegen
 
 
 @intrinsic

@@ -203,35 +203,39 @@ def _copy_step(
 
 @reads(
     "units", "operand", "target", "block_bytes", "width", "blocks_from", "valid",
-    "outer", "outer_from", "inner", "inner_from", "lane_step",
+    "outer", "outer_from", "inner", "inner_from", "lane_step", "blocks", "outer_first",
+    "run_from", "first_row", "row_step",
 )  # fmt: skip
 def pack_lanes(bits: int, lanes: int, mode: int) -> Any:
     """Lay out ``width`` lanes side by side for every (block, outer, inner); absent lanes are 0.
 
-    Lane l is read ``lane_step`` apart. Modes: 0 any pitch; 1 ``inner`` is contiguous in the operand,
-    so blocks are transposed in registers; 2 lanes are contiguous, so rows are copied.
+    Lane l is read ``lane_step`` apart. Modes: 0 any pitch; 1 ``inner`` is a run in the operand, forwards
+    or backwards, so blocks are transposed in registers; 2 lanes are contiguous, so rows are copied.
     """
     size = bits // 8
     fields = len(pack_lanes.fields)  # type: ignore[attr-defined]
 
     def kernel(args, x, w, y, bias, workspace, slot, slots):  # type: ignore[no-untyped-def]
         (units, operand, target, block_bytes, width, blocks_from, valid,
-         outer, outer_from, inner, inner_from, lane_step) = simd.words(args, fields)  # fmt: skip
+         outer, outer_from, inner, inner_from, lane_step, blocks,
+         outer_first, run_from, first_row, row_step) = simd.words(args, fields)  # fmt: skip
         origin = x if operand == 0 else (w if operand == 1 else bias)
         row = width * size
         for unit in range(slot * units // slots, (slot + 1) * units // slots):
-            block, u = unit // outer, unit % outer
+            block = unit % blocks if outer_first else unit // outer
+            u = unit // blocks if outer_first else unit % outer
             present = simd.word(valid, block)
             source = origin + simd.word(blocks_from, block) + simd.word(outer_from, u)
             to = workspace + target + block * block_bytes + u * inner * row
             if present < width and mode != 0:
                 simd.clear_bytes(to, inner * row)
             if mode == 1:
-                for j in range(0, inner, lanes):
-                    for lane in range(0, present, lanes):
+                for lane in range(0, present, lanes):
+                    for j in range(0, inner, lanes):
                         simd.transpose_block(
-                            source + lane * lane_step + j * size, lane_step, present - lane,
-                            to + j * row + lane * size, row, inner - j, bits, lanes,
+                            source + run_from + j * size + lane * lane_step, lane_step,
+                            present - lane, to + first_row + j * row_step + lane * size, row_step,
+                            inner - j, bits, lanes,
                         )  # fmt: skip
             elif mode == 2:
                 for j in range(inner):
@@ -267,8 +271,12 @@ def pack_step(what: Lanes, width: int, operand: int, bits: int, space: Workspace
     outer, inner = len(what.outer_from), len(what.inner_from)
     block_bytes = outer * inner * width * size
     target = space.take(block_bytes * len(what.blocks_from))
-    contiguous = bool((what.inner_from == np.arange(inner) * size).all())
-    mode = 1 if contiguous and inner >= lanes // 2 else 2 if what.lane_step == size else 0
+    run_from = int(what.inner_from.min() if inner else 0)
+    run = run_from + np.arange(inner) * size
+    backwards = inner > 1 and bool((what.inner_from == run[::-1]).all())
+    is_run = backwards or bool((what.inner_from == run).all())
+    mode = 1 if is_run and inner >= lanes // 2 else 2 if what.lane_step == size else 0
+    row = width * size
     units = len(what.blocks_from) * outer
     constants: dict[str, int | np.ndarray] = {
         "units": units,
@@ -283,5 +291,11 @@ def pack_step(what: Lanes, width: int, operand: int, bits: int, space: Workspace
         "inner": inner,
         "inner_from": what.inner_from,
         "lane_step": what.lane_step,
+        "blocks": len(what.blocks_from),
+        # Units follow the operand's order in memory.
+        "run_from": run_from,
+        "first_row": (inner - 1) * row if backwards else 0,
+        "row_step": -row if backwards else row,
+        "outer_first": int(outer > 1 and abs(what.lane_step) < abs(what.outer_from[1])),
     }
     return Step(compiled(pack_lanes, bits, lanes, mode), units, constants), target, block_bytes

@@ -74,6 +74,26 @@ def _contract_rows(tile, rows, pitch, fixed, m, b_rows, vectors, count, table, l
     return run
 
 
+def contract_steps(tile, rows, pitch, fixed, m, b_rows, vectors, count, step):  # type: ignore[no-untyped-def]
+    """Sum over ``count`` steps: scalars at ``rows`` moved by ``i * step`` bytes times packed vectors."""
+    raise NotImplementedError("compiled code only")
+
+
+@overload(contract_steps, prefer_literal=True, inline="always")
+def _contract_steps(tile, rows, pitch, fixed, m, b_rows, vectors, count, step):  # type: ignore[no-untyped-def]
+    if not isinstance(vectors, types.IntegerLiteral):
+        return None
+    FIXED, M, V = fixed.literal_value, m.literal_value, vectors.literal_value
+    columns = V * tile.lanes * tile.dtype.bitwidth // 8
+
+    def run(tile, rows, pitch, fixed, m, b_rows, vectors, count, step):  # type: ignore[no-untyped-def]
+        for i in range(count):
+            tile = simd.outer(tile, rows, i * step, pitch, FIXED, M, b_rows, i * columns, V)
+        return tile
+
+    return run
+
+
 def contract_windows(tile, weights, m, b_rows, vectors, count, step, taps, table):  # type: ignore[no-untyped-def]
     """Sum over ``count`` channels and ``taps`` taps: packed scalars times windows of an image.
 

@@ -1,0 +1,232 @@
+"""im2col's kernels: columns of the image gathered into a block that stays in cache, then multiplied.
+
+A column block holds, for a run of pixels, one row per (input channel, tap): im2col (Chellapilla, Puri
+and Simard 2006), cut so that the whole column matrix never exists.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numba import types
+from numba.extending import overload
+
+from fastconv.cpu import simd, tile
+from fastconv.cpu.channel_lanes import COLUMNS, ROWS, SCATTERED
+from fastconv.cpu.program import reads
+
+PIXELS = 224  #: pixels of a column block; its rows lie so many elements apart
+
+GATHERED, RUNS, TRANSPOSED = 0, 1, 2  #: pixels at any pitch, contiguous pixels, contiguous channels
+
+
+def gather_columns(
+    target, source, rows, pixel, count, length, step, channels, channel_step, taps, table, bits, lanes, mode
+):  # type: ignore[no-untyped-def]  # fmt: skip
+    """Write the column block of ``count`` pixels from number ``pixel`` on, at ``target``.
+
+    Pixel p lies in image row ``p // length``, ``p % length`` steps along; ``rows`` holds the byte
+    offsets of image rows, ``table`` those of taps.
+    """
+    raise NotImplementedError("compiled code only")
+
+
+@overload(gather_columns, prefer_literal=True)
+def _gather_columns(
+    target, source, rows, pixel, count, length, step, channels, channel_step, taps, table, bits, lanes, mode
+):  # type: ignore[no-untyped-def]  # fmt: skip
+    if not isinstance(mode, types.IntegerLiteral):
+        return None
+    BITS, LANES, how = bits.literal_value, lanes.literal_value, mode.literal_value
+    size = BITS // 8
+    pitch = PIXELS * size
+
+    def run(
+        target, source, rows, pixel, count, length, step, channels, channel_step, taps, table, bits, lanes, mode
+    ):  # type: ignore[no-untyped-def]  # fmt: skip
+        first_row, first_q = pixel // length, pixel % length
+        if how == TRANSPOSED:
+            row, q, done = first_row, first_q, 0
+            while done < count:
+                here = min(length - q, count - done)
+                start = source + simd.word(rows, row) + q * step
+                for t in range(taps):
+                    place = target + t * pitch + done * size
+                    for p in range(0, here, LANES):
+                        for c in range(0, channels, LANES):
+                            simd.transpose_block(
+                                start + simd.word(table, t) + p * step + c * size, step, here - p,
+                                place + c * taps * pitch + p * size, taps * pitch, channels - c,
+                                BITS, LANES,
+                            )  # fmt: skip
+                row, q, done = row + 1, 0, done + here
+            return
+        place = target
+        for c in range(channels):
+            for t in range(taps):
+                row, q, done = first_row, first_q, 0
+                start = source + c * channel_step + simd.word(table, t)
+                while done < count:
+                    here = min(length - q, count - done)
+                    pixels, column = start + simd.word(rows, row) + q * step, place + done * size
+                    if how == RUNS:
+                        for p in range(0, here, LANES):
+                            simd.copy_vector(column + p * size, pixels + p * size, here - p, BITS, LANES)
+                    else:
+                        for p in range(here):
+                            simd.poke(column + p * size, simd.peek(pixels + p * step, BITS))
+                    row, q, done = row + 1, 0, done + here
+                place += pitch
+
+    return run
+
+
+@reads(
+    "units", "block_parts", "run_tiles", "pixels", "y_rows", "y_length", "y_step",
+    "x_rows", "length", "x_step", "x_blocks", "y_blocks", "valid", "channels", "chunk_channels",
+    "x_channel", "taps", "tap_table", "y_channel", "staged", "x_offset", "weights", "block_bytes",
+    "bias_from", "columns", "columns_bytes", "scratch", "scratch_bytes",
+    "groups", "group_blocks",
+)  # fmt: skip
+def correlate(bits: int, lanes: int, m: int, vectors: int, mode: int, store: int) -> Any:
+    """Correlate: tiles of ``m`` pixels of a column block by ``vectors`` vectors of channels.
+
+    A unit is a run of pixels, counted through all images, by a part of a group's channel blocks. Long
+    reductions
+    are cut by channels: a tile's sums wait in the scratch from one chunk to the next.
+    """
+    fields = len(correlate.fields)  # type: ignore[attr-defined]
+    width = vectors * lanes
+    size = bits // 8
+    line = width * size
+    count = m * vectors
+    tile_bytes = m * line
+    pitch = PIXELS * size
+
+    def kernel(args, x, w, y, bias, workspace, slot, slots):  # type: ignore[no-untyped-def]
+        (units, block_parts, run_tiles, pixels, y_rows, y_length, y_step,
+         x_rows, length, x_step, x_blocks, y_blocks, valid, channels, chunk_channels,
+         x_channel, taps, tap_table, y_channel, staged, x_offset, weights, block_bytes,
+         bias_from, columns, columns_bytes, scratch, scratch_bytes,
+         groups, group_blocks) = simd.words(args, fields)  # fmt: skip
+        source = (workspace if staged else x) + x_offset
+        column = workspace + columns + slot * columns_bytes
+        waiting = workspace + scratch + slot * scratch_bytes
+        unit, end = slot * units // slots, (slot + 1) * units // slots
+        while unit < end:
+            # Units of one run that meet in a slot share its columns.
+            part = unit % block_parts
+            parts = min(block_parts - part, end - unit)
+            group = unit // block_parts % groups
+            run = unit // block_parts // groups
+            unit += parts
+            pixel = run * run_tiles * m
+            here = min(run_tiles * m, pixels - pixel)
+            first_block = group * group_blocks + part * group_blocks // block_parts
+            last_block = group * group_blocks + (part + parts) * group_blocks // block_parts
+            x_base = source + simd.word(x_blocks, first_block)
+            for channel in range(0, channels, chunk_channels):
+                deep = min(chunk_channels, channels - channel)
+                gather_columns(
+                    column, x_base + channel * x_channel, x_rows, pixel, here, length, x_step,
+                    deep, x_channel, taps, tap_table, bits, lanes, mode,
+                )  # fmt: skip
+                last = channel + deep == channels
+                for block in range(first_block, last_block):
+                    packed = (workspace + weights + block * block_bytes + channel * taps * line,)
+                    y_base = y + simd.word(y_blocks, block)
+                    present = simd.word(valid, block)
+                    place = waiting + (block - first_block) * run_tiles * tile_bytes
+                    for p in range(0, here, m):
+                        if channel == 0:
+                            start = workspace + bias_from + block * line
+                            sums = simd.repeat_rows(start, bits, lanes, m, vectors)
+                        else:
+                            sums = simd.load_tile(place, bits, lanes, count)
+                        sums = tile.contract_steps(
+                            sums, (column + p * size,), size, size, m,
+                            packed, vectors, deep * taps, pitch,
+                        )  # fmt: skip
+                        row, q = (pixel + p) // y_length, (pixel + p) % y_length
+                        target = (y_base + simd.word(y_rows, row) + q * y_step,)
+                        whole = q + m <= y_length and p + m <= here
+                        if not last or not whole or (store != ROWS and present < width):
+                            simd.store_tile(sums, place)
+                        elif store == ROWS:
+                            simd.store_rows(sums, target, y_step, m, vectors, present, 1)
+                        elif store == COLUMNS:
+                            simd.store_columns(sums, target, y_channel, m, vectors)
+                        else:
+                            simd.store_tile(sums, place)
+                        if last and (not whole or store == SCATTERED or (store == COLUMNS and present < width)):
+                            for i in range(min(m, here - p)):
+                                row, q = (pixel + p + i) // y_length, (pixel + p + i) % y_length
+                                at = y_base + simd.word(y_rows, row) + q * y_step
+                                for lane in range(present):
+                                    value = simd.peek(place + i * line + lane * size, bits)
+                                    simd.poke(at + lane * y_channel, value)
+                        place += tile_bytes
+
+    return kernel
+
+
+@reads(
+    "units", "splits", "runs", "pixels", "x_rows", "length", "x_step", "channels", "channel_parts",
+    "x_channel", "taps", "tap_table", "tiles", "line_channels", "x_blocks",
+    "staged", "x_offset", "columns", "columns_bytes", "packed", "block_bytes", "partial",
+    "block_sums", "split_sums", "groups", "group_blocks",
+)  # fmt: skip
+def correlate_gradient(bits: int, lanes: int, m: int, vectors: int, mode: int) -> Any:
+    """Weight gradient: tiles of ``m`` rows of a column block by ``vectors`` vectors of channels.
+
+    A unit is a split of the pixels by a group by a part of its input channels; its sums go to the
+    workspace, block by block of pixels.
+    """
+    fields = len(correlate_gradient.fields)  # type: ignore[attr-defined]
+    size = bits // 8
+    line = vectors * lanes * size
+    count = m * vectors
+    tile_bytes = m * line
+    pitch = PIXELS * size
+
+    def kernel(args, x, w, y, bias, workspace, slot, slots):  # type: ignore[no-untyped-def]
+        (units, splits, runs, pixels, x_rows, length, x_step, channels, channel_parts,
+         x_channel, taps, tap_table, tiles, line_channels, x_blocks,
+         staged, x_offset, columns, columns_bytes, packed, block_bytes, partial,
+         block_sums, split_sums, groups, group_blocks) = simd.words(args, fields)  # fmt: skip
+        source = (workspace if staged else x) + x_offset
+        column = workspace + columns + slot * columns_bytes
+        for unit in range(slot * units // slots, (slot + 1) * units // slots):
+            part = unit % channel_parts
+            group = unit // channel_parts % groups
+            split = unit // channel_parts // groups
+            first_channel = part * line_channels
+            here = min(line_channels, channels - first_channel)
+            first_block = group * group_blocks
+            x_base = source + simd.word(x_blocks, first_block) + first_channel * x_channel
+            first_run, last_run = split * runs // splits, (split + 1) * runs // splits
+            rows_here = here * taps
+            for run in range(first_run, last_run):
+                pixel = run * PIXELS
+                present = min(PIXELS, pixels - pixel)
+                gather_columns(
+                    column, x_base, x_rows, pixel, present, length, x_step, here, x_channel,
+                    taps, tap_table, bits, lanes, mode,
+                )  # fmt: skip
+                for block in range(first_block, first_block + group_blocks):
+                    gradient = (workspace + packed + block * block_bytes + pixel * line,)
+                    sums_at = workspace + partial + split * split_sums + block * block_sums
+                    sums_at += part * tiles * tile_bytes
+                    for t in range((rows_here + m - 1) // m):
+                        place = sums_at + t * tile_bytes
+                        if run == first_run:
+                            sums = simd.zeros(bits, lanes, count)
+                        else:
+                            sums = simd.load_tile(place, bits, lanes, count)
+                        sums = tile.contract_steps(
+                            sums, (column + t * m * pitch,), pitch, pitch, m,
+                            gradient, vectors, present, size,
+                        )  # fmt: skip
+                        simd.store_tile(sums, place)
+
+    return kernel
