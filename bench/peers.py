@@ -66,9 +66,20 @@ class Ours(Peer):
 
     def chosen(self, case: Case, pass_name: str) -> str:
         """The algorithm that runs: the one asked for, or what ``auto`` chooses."""
-        if self.algorithm != "auto":
-            return self.algorithm
-        return str(fastconv.explain(case.layer.geometry, pass_name, case.layer.dtype))
+        g = case.layer.geometry
+        plan = fastconv.explain(
+            g.input_shape,
+            g.weight_shape,
+            g.stride,
+            tuple(zip(g.pad_before, g.pad_after, strict=True)),
+            g.dilation,
+            g.groups,
+            direction="forward" if pass_name == "forward" else f"{pass_name}_gradient",
+            dtype=case.layer.dtype,
+            layout=case.layout.upper(),
+            algorithm=self.algorithm,
+        )
+        return plan.algorithm
 
     def threads(self, count: int) -> AbstractContextManager[Any]:
         return fastconv.options(threads=count)

@@ -1,7 +1,8 @@
 """Convolution kernels compiled by Numba, with PyTorch's signatures, on NumPy arrays."""
 
 from .columns import fold, unfold
-from .dispatch import clear_cache, explain
+from .dispatch import clear_cache
+from .explain import explain
 from .functional import (
     conv1d,
     conv2d,

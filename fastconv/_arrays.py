@@ -3,10 +3,11 @@
 from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[np.floating[Any]]]
 
-_DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
+DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 _KINDS = (np.ndarray, np.memmap)
 # Enough to tell slices of one buffer apart; a harder case counts as an overlap. Any, because
 # NumPy's annotation allows only the two special values.
@@ -22,7 +23,7 @@ def checked_array(array: object, name: str) -> Array:
             f"convert it, for example with numpy.asarray({name})"
         )
     native = array.dtype.newbyteorder("=")
-    if native not in _DTYPES:
+    if native not in DTYPES:
         raise TypeError(
             f"{name} must have dtype float32 or float64, got {array.dtype}: "
             f"convert it, for example with {name}.astype(numpy.float32)"
@@ -35,6 +36,14 @@ def checked_array(array: object, name: str) -> Array:
     # A memmap becomes the plain array it is a view of; compiled code counts on alignment.
     plain = np.asarray(array)
     return plain if plain.flags.aligned else plain.copy()
+
+
+def checked_dtype(dtype: DTypeLike) -> np.dtype[Any]:
+    """Return a dtype that kernels exist for; refuse any other."""
+    kind = np.dtype(dtype)
+    if kind not in DTYPES:
+        raise TypeError(f"dtype must be float32 or float64, got {kind}")
+    return kind
 
 
 def checked_pair(arrays: dict[str, object]) -> tuple[Array, Array]:

@@ -1,0 +1,1 @@
+"""The CPU backend: register tiles, staging, and one module an algorithm."""

@@ -15,31 +15,41 @@ from fastconv.cpu.program import reads
 ROWS, COLUMNS, SCATTERED = 0, 1, 2  #: how a tile leaves: channels contiguous, pixels, neither
 
 
+def store_kind(channel: int, pixel: int, size: int) -> int:
+    """How tiles leave for a target of these pitches."""
+    return ROWS if channel == size else COLUMNS if pixel == size else SCATTERED
+
+
 @reads(
     "units", "row_parts", "row_tiles", "last_row", "x_rows", "y_rows",
     "length", "x_step", "y_step", "blocks", "block_parts", "x_blocks", "y_blocks", "valid",
     "channels", "x_channel", "taps", "tap_table", "y_channel",
-    "staged", "x_offset", "weights", "block_bytes", "bias_from", "scratch", "scratch_bytes",
+    "staged", "x_offset", "weights", "block_bytes", "packer", "bias_from",
+    "store", "scratch", "scratch_bytes",
 )  # fmt: skip
-def correlate(bits: int, lanes: int, rho: int, m: int, vectors: int, fixed: int, store: int) -> Any:
+def correlate(bits: int, lanes: int, rho: int, m: int, vectors: int, fixed: int) -> Any:
     """Correlate: tiles of ``rho`` image rows x ``m`` pixels by ``vectors`` vectors of channels.
 
-    ``fixed`` is the source's pixel pitch in bytes where it is known when compiling, else 0. A unit is
-    a part of the image rows of all images by a part of the channel blocks.
+    ``fixed`` is the source's pixel pitch in bytes where it is known when compiling, else 0. A unit
+    is a part of the image rows of all images by a part of the channel blocks. Weights were packed
+    before, or ``packer`` packs each block when its turn comes.
     """
     fields = len(correlate.fields)  # type: ignore[attr-defined]
     width = vectors * lanes
     line = width * bits // 8
     height = rho * m
 
-    def kernel(args, x, w, y, bias, workspace, slot, slots):  # type: ignore[no-untyped-def]
+    def kernel(args, x, w, y, bias, workspace, slot, slots):
         (units, row_parts, row_tiles, last_row, x_rows, y_rows,
          length, x_step, y_step, blocks, block_parts, x_blocks, y_blocks, valid,
          channels, x_channel, taps, tap_table, y_channel,
-         staged, x_offset, weights, block_bytes, bias_from, scratch,
-         scratch_bytes) = simd.words(args, fields)  # fmt: skip
+         staged, x_offset, weights, block_bytes, packer, bias_from, store,
+         scratch, scratch_bytes) = simd.words(args, fields)  # fmt: skip
         source = (workspace if staged else x) + x_offset
         spill = workspace + scratch + slot * scratch_bytes
+        place, held = workspace + weights, -1
+        if packer:
+            place += slot * block_bytes
         for unit in range(slot * units // slots, (slot + 1) * units // slots):
             block_part, row_part = unit // row_parts, unit % row_parts
             first_block = block_part * blocks // block_parts
@@ -47,7 +57,14 @@ def correlate(bits: int, lanes: int, rho: int, m: int, vectors: int, fixed: int,
             first_tile = row_part * row_tiles // row_parts
             last_tile = (row_part + 1) * row_tiles // row_parts
             for block in range(first_block, last_block):
-                packed = (workspace + weights + block * block_bytes,)
+                if packer and held != block:
+                    # The packer puts a block at its number from the workspace on: here at
+                    # ``place``.
+                    moved = place - block * block_bytes
+                    pack, constants = simd.word(packer, 0), simd.word(packer, 1)
+                    simd.call(pack, (constants, x, w, y, bias, moved, block, blocks))
+                    held = block
+                packed = (place if packer else place + block * block_bytes,)
                 start = workspace + bias_from + block * line
                 x_base = source + simd.word(x_blocks, block)
                 y_base = y + simd.word(y_blocks, block)
@@ -63,10 +80,8 @@ def correlate(bits: int, lanes: int, rho: int, m: int, vectors: int, fixed: int,
                             packed, vectors, channels, x_channel, taps, tap_table,
                         )  # fmt: skip
                         target = simd.shifted(y_row, pixel * y_step)
-                        if store == ROWS and present == width:
-                            simd.store_rows(sums, target, y_step, m, vectors, present, 0)
-                        elif store == ROWS:
-                            simd.store_rows(sums, target, y_step, m, vectors, present, 1)
+                        if store == ROWS:
+                            simd.store_rows(sums, target, y_step, m, vectors, present)
                         elif store == COLUMNS and present == width:
                             simd.store_columns(sums, target, y_channel, m, vectors)
                         else:
@@ -85,17 +100,17 @@ def correlate(bits: int, lanes: int, rho: int, m: int, vectors: int, fixed: int,
 def correlate_gradient(bits: int, lanes: int, rho: int, m: int, vectors: int, fixed: int) -> Any:
     """Weight gradient: tiles of ``rho`` lines x ``m`` elements by ``vectors`` vectors of channels.
 
-    A line is ``m`` image elements ``pitch`` apart (``fixed`` bytes where known when compiling) that meet
-    the same gradient pixel: taps side by side, or input channels. A unit is a split of the pixels by a
-    part of the channel blocks by a part of the lines; its sums go to the workspace, chunk by chunk of
-    pixels that stay in cache.
+    A line is ``m`` image elements ``pitch`` apart (``fixed`` bytes where known when compiling) that
+    meet the same gradient pixel: taps side by side, or input channels. A unit is a split of the
+    pixels by a part of the channel blocks by a part of the lines; its sums go to the workspace,
+    chunk by chunk of pixels that stay in cache.
     """
     fields = len(correlate_gradient.fields)  # type: ignore[attr-defined]
     line = vectors * lanes * bits // 8
     count = rho * m * vectors
     tile_bytes = rho * m * line
 
-    def kernel(args, x, w, y, bias, workspace, slot, slots):  # type: ignore[no-untyped-def]
+    def kernel(args, x, w, y, bias, workspace, slot, slots):
         (units, splits, chunks, chunk_rows, rows, x_rows, length, x_step,
          tiles, tile_parts, last_line, lines, pitch, blocks, block_parts, x_blocks,
          staged, x_offset, packed, block_bytes, partial, block_sums,
@@ -134,22 +149,22 @@ def correlate_gradient(bits: int, lanes: int, rho: int, m: int, vectors: int, fi
 
 
 @reads(
-    "units", "outer", "blocks", "valid", "splits", "partial", "block_sums", "split_sums",
+    "units", "outer", "valid", "splits", "partial", "block_sums", "split_sums",
     "entries", "sources", "targets", "y_blocks", "y_channel", "scratch", "scratch_bytes",
 )  # fmt: skip
 def finish_gradient(bits: int, lanes: int, vectors: int, in_order: int) -> Any:
     """Add the splits' sums in order and write them, channels first, as the weight gradient.
 
-    Entry e of a channel is found in line ``sources[e]`` of the sums and goes ``targets[e]`` bytes into
-    the channel's weights; with ``in_order`` 1, e elements.
+    Entry e of a channel is found in line ``sources[e]`` of the sums and goes ``targets[e]`` bytes
+    into the channel's weights; with ``in_order`` 1, e elements.
     """
     fields = len(finish_gradient.fields)  # type: ignore[attr-defined]
     width = vectors * lanes
     size = bits // 8
     line = width * size
 
-    def kernel(args, x, w, y, bias, workspace, slot, slots):  # type: ignore[no-untyped-def]
-        (units, outer, blocks, valid, splits, partial, block_sums, split_sums,
+    def kernel(args, x, w, y, bias, workspace, slot, slots):
+        (units, outer, valid, splits, partial, block_sums, split_sums,
          entries, sources, targets, y_blocks, y_channel, scratch,
          scratch_bytes) = simd.words(args, fields)  # fmt: skip
         spill = workspace + scratch + slot * scratch_bytes

@@ -1,7 +1,7 @@
-"""im2col's kernels: columns of the image gathered into a block that stays in cache, then multiplied.
+"""im2col's kernels: columns of the image gathered into a block in cache, then multiplied.
 
-A column block holds, for a run of pixels, one row per (input channel, tap): im2col (Chellapilla, Puri
-and Simard 2006), cut so that the whole column matrix never exists.
+A column block holds, for a run of pixels, one row per (input channel, tap): im2col (Chellapilla,
+Puri and Simard 2006), cut so that the whole column matrix never exists.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from numba import types
 from numba.extending import overload
 
 from fastconv.cpu import simd, tile
-from fastconv.cpu.channel_lanes import COLUMNS, ROWS, SCATTERED
+from fastconv.cpu.channel_lanes import COLUMNS, ROWS
 from fastconv.cpu.program import reads
 
 PIXELS = 224  #: pixels of a column block; its rows lie so many elements apart
@@ -20,30 +20,26 @@ PIXELS = 224  #: pixels of a column block; its rows lie so many elements apart
 GATHERED, RUNS, TRANSPOSED = 0, 1, 2  #: pixels at any pitch, contiguous pixels, contiguous channels
 
 
-def gather_columns(
-    target, source, rows, pixel, count, length, step, channels, channel_step, taps, table, bits, lanes, mode
-):  # type: ignore[no-untyped-def]  # fmt: skip
+def gather_columns(target, image, window, pixel, count, bits, lanes, mode):
     """Write the column block of ``count`` pixels from number ``pixel`` on, at ``target``.
 
-    Pixel p lies in image row ``p // length``, ``p % length`` steps along; ``rows`` holds the byte
-    offsets of image rows, ``table`` those of taps.
+    ``image`` is (address, table of row offsets, pixels in a row, pixel pitch): pixel p lies in row
+    ``p // length``. ``window`` is (channels, channel pitch, taps, table of tap offsets).
     """
     raise NotImplementedError("compiled code only")
 
 
 @overload(gather_columns, prefer_literal=True)
-def _gather_columns(
-    target, source, rows, pixel, count, length, step, channels, channel_step, taps, table, bits, lanes, mode
-):  # type: ignore[no-untyped-def]  # fmt: skip
+def _gather_columns(target, image, window, pixel, count, bits, lanes, mode):
     if not isinstance(mode, types.IntegerLiteral):
         return None
     BITS, LANES, how = bits.literal_value, lanes.literal_value, mode.literal_value
     size = BITS // 8
     pitch = PIXELS * size
 
-    def run(
-        target, source, rows, pixel, count, length, step, channels, channel_step, taps, table, bits, lanes, mode
-    ):  # type: ignore[no-untyped-def]  # fmt: skip
+    def run(target, image, window, pixel, count, bits, lanes, mode):
+        source, rows, length, step = image
+        channels, channel_step, taps, table = window
         first_row, first_q = pixel // length, pixel % length
         if how == TRANSPOSED:
             row, q, done = first_row, first_q, 0
@@ -70,8 +66,13 @@ def _gather_columns(
                     here = min(length - q, count - done)
                     pixels, column = start + simd.word(rows, row) + q * step, place + done * size
                     if how == RUNS:
-                        for p in range(0, here, LANES):
-                            simd.copy_vector(column + p * size, pixels + p * size, here - p, BITS, LANES)
+                        whole = here // LANES * LANES
+                        for p in range(0, whole, LANES):
+                            vector = simd.load_tile(pixels + p * size, BITS, LANES, 1)
+                            simd.store_tile(vector, column + p * size)
+                        simd.copy_vector(
+                            column + whole * size, pixels + whole * size, here - whole, BITS, LANES
+                        )
                     else:
                         for p in range(here):
                             simd.poke(column + p * size, simd.peek(pixels + p * step, BITS))
@@ -81,19 +82,41 @@ def _gather_columns(
     return run
 
 
+def deliver(tile_at, pixel, count, target, rows, length, step, channels, channel_step, line, bits):
+    """Write ``count`` pixels from number ``pixel`` on, rows of the tile at ``tile_at``, singly."""
+    raise NotImplementedError("compiled code only")
+
+
+@overload(deliver, prefer_literal=True)
+def _deliver(tile_at, pixel, count, target, rows, length, step, channels, channel_step, line, bits):
+    if not isinstance(bits, types.IntegerLiteral):
+        return None
+    BITS = bits.literal_value
+    size = BITS // 8
+
+    def run(tile_at, pixel, count, target, rows, length, step, channels, channel_step, line, bits):
+        for i in range(count):
+            row, q = (pixel + i) // length, (pixel + i) % length
+            place = target + simd.word(rows, row) + q * step
+            for c in range(channels):
+                simd.poke(place + c * channel_step, simd.peek(tile_at + i * line + c * size, BITS))
+
+    return run
+
+
 @reads(
     "units", "block_parts", "run_tiles", "pixels", "y_rows", "y_length", "y_step",
     "x_rows", "length", "x_step", "x_blocks", "y_blocks", "valid", "channels", "chunk_channels",
     "x_channel", "taps", "tap_table", "y_channel", "staged", "x_offset", "weights", "block_bytes",
-    "bias_from", "columns", "columns_bytes", "scratch", "scratch_bytes",
+    "bias_from", "store", "columns", "columns_bytes", "scratch", "scratch_bytes",
     "groups", "group_blocks",
 )  # fmt: skip
-def correlate(bits: int, lanes: int, m: int, vectors: int, mode: int, store: int) -> Any:
+def correlate(bits: int, lanes: int, m: int, vectors: int, mode: int) -> Any:
     """Correlate: tiles of ``m`` pixels of a column block by ``vectors`` vectors of channels.
 
-    A unit is a run of pixels, counted through all images, by a part of a group's channel blocks. Long
-    reductions
-    are cut by channels: a tile's sums wait in the scratch from one chunk to the next.
+    A unit is a run of pixels, counted through all images, by a part of a group's channel blocks.
+    Long reductions are cut by channels: a tile's sums wait in the scratch from one chunk to the
+    next.
     """
     fields = len(correlate.fields)  # type: ignore[attr-defined]
     width = vectors * lanes
@@ -103,11 +126,11 @@ def correlate(bits: int, lanes: int, m: int, vectors: int, mode: int, store: int
     tile_bytes = m * line
     pitch = PIXELS * size
 
-    def kernel(args, x, w, y, bias, workspace, slot, slots):  # type: ignore[no-untyped-def]
+    def kernel(args, x, w, y, bias, workspace, slot, slots):
         (units, block_parts, run_tiles, pixels, y_rows, y_length, y_step,
          x_rows, length, x_step, x_blocks, y_blocks, valid, channels, chunk_channels,
          x_channel, taps, tap_table, y_channel, staged, x_offset, weights, block_bytes,
-         bias_from, columns, columns_bytes, scratch, scratch_bytes,
+         bias_from, store, columns, columns_bytes, scratch, scratch_bytes,
          groups, group_blocks) = simd.words(args, fields)  # fmt: skip
         source = (workspace if staged else x) + x_offset
         column = workspace + columns + slot * columns_bytes
@@ -127,10 +150,9 @@ def correlate(bits: int, lanes: int, m: int, vectors: int, mode: int, store: int
             x_base = source + simd.word(x_blocks, first_block)
             for channel in range(0, channels, chunk_channels):
                 deep = min(chunk_channels, channels - channel)
-                gather_columns(
-                    column, x_base + channel * x_channel, x_rows, pixel, here, length, x_step,
-                    deep, x_channel, taps, tap_table, bits, lanes, mode,
-                )  # fmt: skip
+                image = (x_base + channel * x_channel, x_rows, length, x_step)
+                window = (deep, x_channel, taps, tap_table)
+                gather_columns(column, image, window, pixel, here, bits, lanes, mode)
                 last = channel + deep == channels
                 for block in range(first_block, last_block):
                     packed = (workspace + weights + block * block_bytes + channel * taps * line,)
@@ -150,21 +172,17 @@ def correlate(bits: int, lanes: int, m: int, vectors: int, mode: int, store: int
                         row, q = (pixel + p) // y_length, (pixel + p) % y_length
                         target = (y_base + simd.word(y_rows, row) + q * y_step,)
                         whole = q + m <= y_length and p + m <= here
-                        if not last or not whole or (store != ROWS and present < width):
-                            simd.store_tile(sums, place)
-                        elif store == ROWS:
-                            simd.store_rows(sums, target, y_step, m, vectors, present, 1)
-                        elif store == COLUMNS:
+                        if last and whole and store == ROWS:
+                            simd.store_rows(sums, target, y_step, m, vectors, present)
+                        elif last and whole and store == COLUMNS and present == width:
                             simd.store_columns(sums, target, y_channel, m, vectors)
                         else:
                             simd.store_tile(sums, place)
-                        if last and (not whole or store == SCATTERED or (store == COLUMNS and present < width)):
-                            for i in range(min(m, here - p)):
-                                row, q = (pixel + p + i) // y_length, (pixel + p + i) % y_length
-                                at = y_base + simd.word(y_rows, row) + q * y_step
-                                for lane in range(present):
-                                    value = simd.peek(place + i * line + lane * size, bits)
-                                    simd.poke(at + lane * y_channel, value)
+                            if last:
+                                deliver(
+                                    place, pixel + p, min(m, here - p), y_base, y_rows, y_length,
+                                    y_step, present, y_channel, line, bits,
+                                )  # fmt: skip
                         place += tile_bytes
 
     return kernel
@@ -189,7 +207,7 @@ def correlate_gradient(bits: int, lanes: int, m: int, vectors: int, mode: int) -
     tile_bytes = m * line
     pitch = PIXELS * size
 
-    def kernel(args, x, w, y, bias, workspace, slot, slots):  # type: ignore[no-untyped-def]
+    def kernel(args, x, w, y, bias, workspace, slot, slots):
         (units, splits, runs, pixels, x_rows, length, x_step, channels, channel_parts,
          x_channel, taps, tap_table, tiles, line_channels, x_blocks,
          staged, x_offset, columns, columns_bytes, packed, block_bytes, partial,
@@ -209,10 +227,9 @@ def correlate_gradient(bits: int, lanes: int, m: int, vectors: int, mode: int) -
             for run in range(first_run, last_run):
                 pixel = run * PIXELS
                 present = min(PIXELS, pixels - pixel)
-                gather_columns(
-                    column, x_base, x_rows, pixel, present, length, x_step, here, x_channel,
-                    taps, tap_table, bits, lanes, mode,
-                )  # fmt: skip
+                image = (x_base, x_rows, length, x_step)
+                window = (here, x_channel, taps, tap_table)
+                gather_columns(column, image, window, pixel, present, bits, lanes, mode)
                 for block in range(first_block, first_block + group_blocks):
                     gradient = (workspace + packed + block * block_bytes + pixel * line,)
                     sums_at = workspace + partial + split * split_sums + block * block_sums

@@ -1,4 +1,4 @@
-"""Direct convolution, forward and input gradient: tiles read the image in place or one padded copy."""
+"""Direct convolution, forward and input gradient: tiles read the image or one padded copy."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from fastconv.cpu import channel_lanes, pixel_lanes
 from fastconv.cpu.lowering import AxisPart, Correlation, Lowered
-from fastconv.cpu.operands import Operands, pack_bias, pack_weights, stage
+from fastconv.cpu.operands import Operands, pack_bias, pack_weights, stage, weight_lanes
 from fastconv.cpu.planning import (
     Blocks,
     Loops,
@@ -19,8 +19,8 @@ from fastconv.cpu.planning import (
     parts_for,
     window_tile,
 )
-from fastconv.cpu.program import Step, compiled
-from fastconv.cpu.staging import View, Workspace, view_of
+from fastconv.cpu.program import Constant, Step, compiled
+from fastconv.cpu.staging import OPERAND_W, View, Workspace, pack_step, view_of
 
 _WEIGHTS_STAY = 1 << 19  # bytes of weights that may stay in the second-level cache beside an image
 
@@ -52,42 +52,54 @@ def _prefers_windows(low: Lowered, arrays: Operands) -> bool:
 
 
 def channel_steps(
-    low: Lowered, part: Correlation, arrays: Operands, x: View, y: View, space: Workspace, threads: int
+    low: Lowered,
+    part: Correlation,
+    arrays: Operands,
+    x: View,
+    y: View,
+    space: Workspace,
+    threads: int,
 ) -> list[Step]:
     """Correlate one part with lanes over output channels."""
     over = loops(part, low.N, x, y, any_axis=True)
     shape = channel_tile(len(over.x_rows), over.pixels.count, low.target_channels, arrays.lanes)
     width = shape.vectors * arrays.lanes
     blocks = block_table(low.groups, low.target_channels, width, overlap=False)
-    pack, weights, block_bytes = pack_weights(low, part, arrays, blocks, width, space)
+    weights = weight_lanes(low, part, arrays, blocks, width)
     bias, bias_from = pack_bias(low, arrays, blocks, width, space)
-    constants = _common(low, arrays, x, y, over, blocks, shape.rho)
+    tiles = -(-len(over.x_rows) // shape.rho)
+    constants = _common(low, x, y, over, blocks, tiles)
     constants |= _channel_loop(low, x, part.offsets(x.spatial))
-    constants |= {
-        "x_step": over.pixels.x_step,
-        "valid": blocks.present,
-        "weights": weights,
-        "block_bytes": block_bytes,
-        "bias_from": bias_from,
-    }
-    units = _cut(constants, block_bytes)
+    constants |= {"x_step": over.pixels.x_step, "valid": blocks.present, "bias_from": bias_from}
+    units = _cut(constants, len(blocks.group), tiles, weights.block_bytes)
     constants |= _scratch(shape, arrays, space, threads, units)
-    if y.channel == arrays.size:
-        store = channel_lanes.ROWS
-    elif over.pixels.y_step == arrays.size:
-        store = channel_lanes.COLUMNS
+    constants["block_bytes"] = weights.block_bytes
+    constants["store"] = channel_lanes.store_kind(y.channel, over.pixels.y_step, arrays.size)
+    before = [bias]
+    if weights.bytes <= _WEIGHTS_STAY:
+        place = space.take(weights.bytes)
+        before.append(pack_step(weights, OPERAND_W, place))
+        constants |= {"weights": place, "packer": 0}
     else:
-        store = channel_lanes.SCATTERED
-    fixed = over.pixels.x_step if over.pixels.x_step in (arrays.size, 2 * arrays.size) else 0
+        # Each slot packs a block when it comes to it: the block never leaves the slot's cache.
+        constants["weights"] = space.take(weights.block_bytes * min(threads, units))
+        constants["packer"] = pack_step(weights, OPERAND_W, 0, block_by_block=True)
+    fixed = arrays.size if over.pixels.x_step == arrays.size else 0
     kernel = compiled(
         channel_lanes.correlate,
-        arrays.bits, arrays.lanes, shape.rho, shape.m, shape.vectors, fixed, store,
+        arrays.bits, arrays.lanes, shape.rho, shape.m, shape.vectors, fixed,
     )  # fmt: skip
-    return [pack, bias, Step(kernel, units, constants)]
+    return [*before, Step(kernel, units, constants)]
 
 
 def _window_steps(
-    low: Lowered, part: Correlation, arrays: Operands, x: View, y: View, space: Workspace, threads: int
+    low: Lowered,
+    part: Correlation,
+    arrays: Operands,
+    x: View,
+    y: View,
+    space: Workspace,
+    threads: int,
 ) -> list[Step]:
     """Correlate one part with lanes over pixels."""
     moves = tuple(axis.move for axis in part.axes)
@@ -96,15 +108,16 @@ def _window_steps(
     blocks = block_table(low.groups, low.target_channels, shape.m, overlap=True)
     pack, weights, block_bytes = pack_weights(low, part, arrays, blocks, shape.m, space)
     bias, bias_from = pack_bias(low, arrays, blocks, shape.m, space)
-    constants = _common(low, arrays, x, y, over, blocks, shape.rho)
+    tiles = -(-len(over.x_rows) // shape.rho)
+    constants = _common(low, x, y, over, blocks, tiles)
     constants |= _channel_loop(low, x, phase_table(part, x, moves))
     constants |= {"weights": weights, "block_bytes": block_bytes, "bias_from": bias_from}
-    units = _cut(constants, block_bytes)
+    units = _cut(constants, len(blocks.group), tiles, block_bytes)
     constants |= _scratch(shape, arrays, space, threads, units)
-    contiguous = int(over.pixels.y_step == arrays.size)
+    constants["contiguous"] = int(over.pixels.y_step == arrays.size)
     kernel = compiled(
         pixel_lanes.correlate,
-        arrays.bits, arrays.lanes, shape.rho, shape.m, shape.vectors, contiguous,
+        arrays.bits, arrays.lanes, shape.rho, shape.m, shape.vectors,
     )  # fmt: skip
     return [pack, bias, Step(kernel, units, constants)]
 
@@ -120,18 +133,18 @@ def phase_table(part: Correlation, x: View, moves: tuple[int, ...]) -> np.ndarra
     table = []
     for _, offsets in part.taps:
         phase = 0
-        for offset, move in zip(offsets, moves):
+        for offset, move in zip(offsets, moves, strict=True):
             phase = phase * move + offset % move
-        within = sum(o // m * s for o, m, s in zip(offsets, moves, x.spatial))
+        within = sum(o // m * s for o, m, s in zip(offsets, moves, x.spatial, strict=True))
         table.append(phase * plane + within)
     return np.array(table, dtype=np.int64)
 
 
 def _common(
-    low: Lowered, arrays: Operands, x: View, y: View, over: Loops, blocks: Blocks, rho: int
-) -> dict[str, int | np.ndarray]:
+    low: Lowered, x: View, y: View, over: Loops, blocks: Blocks, row_tiles: int
+) -> dict[str, Constant]:
     return {
-        "row_tiles": -(-len(over.x_rows) // rho),
+        "row_tiles": row_tiles,
         "last_row": len(over.x_rows) - 1,
         "x_rows": over.x_rows,
         "y_rows": over.y_rows,
@@ -146,7 +159,7 @@ def _common(
     }
 
 
-def _channel_loop(low: Lowered, x: View, table: np.ndarray) -> dict[str, int | np.ndarray]:
+def _channel_loop(low: Lowered, x: View, table: np.ndarray) -> dict[str, Constant]:
     """The loop over channels and taps; with one tap, channels take the inner place."""
     channels, step = low.source_channels, x.channel
     if len(table) == 1:
@@ -155,9 +168,8 @@ def _channel_loop(low: Lowered, x: View, table: np.ndarray) -> dict[str, int | n
     return {"channels": channels, "x_channel": step, "taps": len(table), "tap_table": table}
 
 
-def _cut(constants: dict[str, int | np.ndarray], block_bytes: int) -> int:
+def _cut(constants: dict[str, Constant], blocks: int, rows: int, block_bytes: int) -> int:
     """Cut the work into units: by rows while all weights stay in cache, else by blocks first."""
-    blocks, rows = int(constants["blocks"]), int(constants["row_tiles"])
     if blocks * block_bytes <= _WEIGHTS_STAY:
         row_parts = parts_for(1, rows)
         block_parts = parts_for(row_parts, blocks)
@@ -171,7 +183,7 @@ def _cut(constants: dict[str, int | np.ndarray], block_bytes: int) -> int:
 
 def _scratch(
     shape: TileShape, arrays: Operands, space: Workspace, threads: int, units: int
-) -> dict[str, int | np.ndarray]:
+) -> dict[str, Constant]:
     """A place for one tile a slot."""
     each = -(-shape.count * arrays.lanes * arrays.size // 64) * 64
     return {"scratch": space.take(each * min(threads, units)), "scratch_bytes": each}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import prod
 
 import numpy as np
 
@@ -18,8 +17,9 @@ from fastconv.cpu.planning import (
     line_tile,
     loops,
     parts_for,
+    pieces,
 )
-from fastconv.cpu.program import Step, compiled
+from fastconv.cpu.program import Constant, Step, compiled
 from fastconv.cpu.staging import OPERAND_W, Padding, View, Workspace, stage_planes, view_of
 
 _CHUNK_PIXELS = 512  # pixels whose packed gradient stays in cache while all lines pass over them
@@ -27,7 +27,7 @@ _PARTIAL_BYTES = 1 << 24  # bytes of partial sums that splitting the pixels may 
 
 
 def weight_gradient(low: Lowered, arrays: Operands, space: Workspace, threads: int) -> list[Step]:
-    """The steps of a weight gradient: ``low`` is the forward pass, ``arrays.w`` the output gradient."""
+    """The steps of a weight gradient; ``low`` is the forward pass, ``arrays.w`` is dy."""
     if _prefers_dots(low, arrays):
         return _dot_steps(low, arrays, space)
     return _line_steps(low, arrays, space, threads)
@@ -52,8 +52,8 @@ def _prefers_dots(low: Lowered, arrays: Operands) -> bool:
 class _Lines:
     """Lines of ``m`` image elements, ``pitch`` bytes apart, at byte offsets ``starts``.
 
-    Entry (input channel, tap) number e of the weights is element ``sources[e]``, counted through all
-    lines.
+    Entry (input channel, tap) number e of the weights is element ``sources[e]``, counted through
+    all lines.
     """
 
     starts: np.ndarray
@@ -65,9 +65,11 @@ class _Lines:
 def _lines(low: Lowered, arrays: Operands, x: View) -> _Lines:
     """Lines along the last kernel axis where it is long enough, else along the channels."""
     part, channels = low.parts[0], low.source_channels
-    *outer, last = part.axes
-    taps = len(last.taps)
-    offsets = [a.taps[1][1] * s if len(a.taps) > 1 else 0 for a, s in zip(part.axes, x.spatial)]
+    taps = len(part.axes[-1].taps)
+    offsets = [
+        a.taps[1][1] * s if len(a.taps) > 1 else 0
+        for a, s in zip(part.axes, x.spatial, strict=True)
+    ]
     lengths = [len(a.taps) for a in part.axes]
     along_taps = not arrays.channels_last and taps >= min(3, channels)
     if along_taps:
@@ -82,20 +84,17 @@ def _lines(low: Lowered, arrays: Operands, x: View) -> _Lines:
     starts = (heads[:, None] + firsts * pitch).ravel()
     lines_each = len(firsts)
     place = np.arange(len(heads))[:, None] * (lines_each * m) + element
-    if along_taps:
-        sources = place.ravel()
-    else:
-        sources = place.T.ravel()  # (tap, channel) to (channel, tap)
+    # Entries run over (channel, tap); lines along channels come tap by tap.
+    sources = place.ravel() if along_taps else place.T.ravel()
     return _Lines(starts, m, pitch, sources.astype(np.int64))
 
 
 def _pieces(length: int) -> tuple[int, np.ndarray, np.ndarray]:
-    """Cut ``length`` into pieces of at most 14, the last moved back to end with it.
+    """Cut ``length`` into equal pieces, the last moved back to end with it.
 
     Returns the pieces' size, where each starts, and the place of every element in them.
     """
-    sizes = range(min(length, 14), max(min(length, 7) - 1, 0), -1)
-    m = min(sizes, key=lambda size: (-(-length // size) * size, -size))
+    m = pieces(length)
     firsts = np.minimum(np.arange(0, length, m, dtype=np.int64), length - m)
     index = np.arange(length)
     piece = np.minimum(index // m, len(firsts) - 1)
@@ -105,7 +104,7 @@ def _pieces(length: int) -> tuple[int, np.ndarray, np.ndarray]:
 def _spread(counts: list[int], steps: list[int]) -> np.ndarray:
     """Byte offsets of every index of ``counts``, last fastest."""
     table = np.zeros(1, np.int64)
-    for count, step in zip(counts, steps):
+    for count, step in zip(counts, steps, strict=True):
         table = (table[:, None] + np.arange(count, dtype=np.int64) * step).ravel()
     return table
 
@@ -120,14 +119,14 @@ def _line_steps(low: Lowered, arrays: Operands, space: Workspace, threads: int) 
     width = shape.vectors * arrays.lanes
     blocks = block_table(low.groups, low.target_channels, width, overlap=False)
     pack, packed, block_bytes = pack_gradient(
-        arrays, dy, over.y_rows, length, over.pixels.y_step, blocks, low.target_channels, width, space
+        low, arrays, over.y_rows, over.pixels, blocks, width, space
     )
     tiles = -(-len(lines.starts) // shape.rho)
     chunk_rows = max(1, _CHUNK_PIXELS // length)
     chunks = -(-rows // chunk_rows)
     block_sums = tiles * shape.rho * shape.m * width * arrays.size
     cut = _cut(len(blocks.group), tiles, chunks, block_sums)
-    constants: dict[str, int | np.ndarray] = {
+    constants: dict[str, Constant] = {
         "units": cut.units,
         "splits": cut.splits,
         "chunks": chunks,
@@ -178,7 +177,8 @@ class _Cut:
 def _cut(blocks: int, tiles: int, chunks: int, block_sums: int) -> _Cut:
     """Cut by pixels as far as memory goes, then by blocks and lines.
 
-    A unit of two blocks and four tiles or more reads each chunk of the operands from cache that often.
+    A unit of two blocks and four tiles or more reads each chunk of the operands from cache that
+    often.
     """
     splits = parts_for(1, min(chunks, max(1, _PARTIAL_BYTES // (blocks * block_sums))))
     block_parts = parts_for(splits, -(-blocks // 2))
@@ -188,10 +188,10 @@ def _cut(blocks: int, tiles: int, chunks: int, block_sums: int) -> _Cut:
 
 
 def finish_lines(
-    low: Lowered, arrays: Operands, main: dict[str, int | np.ndarray], sources: np.ndarray,
+    low: Lowered, arrays: Operands, main: dict[str, Constant], sources: np.ndarray,
     blocks: Blocks, vectors: int, space: Workspace, threads: int,
 ) -> Step:  # fmt: skip
-    """Add up the partial sums of ``main`` and write them; entry e of a block is line ``sources[e]``."""
+    """Add up the partial sums of ``main`` and write them; entry e is in line ``sources[e]``."""
     entries = len(sources)
     kernel_shape = [len(a.taps) for a in low.parts[0].axes]
     targets = _spread([low.source_channels, *kernel_shape], list(arrays.y[1:]))
@@ -201,13 +201,12 @@ def finish_lines(
     outer = parts_for(count, -(-entries // arrays.lanes))
     units = count * outer
     spill = arrays.lanes * vectors * arrays.lanes * size
-    constants: dict[str, int | np.ndarray] = {
+    constants: dict[str, Constant] = {
         name: main[name] for name in ("splits", "partial", "block_sums", "split_sums")
     }
     constants |= {
         "units": units,
         "outer": outer,
-        "blocks": count,
         "valid": blocks.present,
         "entries": entries,
         "sources": sources,
@@ -247,7 +246,7 @@ def _dot_steps(low: Lowered, arrays: Operands, space: Workspace) -> list[Step]:
     chunks = -(-rows // chunk_rows)
     block_sums = tiles * shape.count * arrays.size
     splits = parts_for(len(blocks.group) * tiles, chunks)
-    sums: dict[str, int | np.ndarray] = {
+    sums: dict[str, Constant] = {
         "splits": splits,
         "partial": space.take(splits * len(blocks.group) * block_sums),
         "block_sums": block_sums,
@@ -274,9 +273,7 @@ def _dot_steps(low: Lowered, arrays: Operands, space: Workspace) -> list[Step]:
         "dy_staged": int(dy.staged),
         "dy_offset": dy.offset,
     }
-    kernel = compiled(
-        pixel_lanes.correlate_gradient, arrays.bits, arrays.lanes, shape.rho, shape.m
-    )
+    kernel = compiled(pixel_lanes.correlate_gradient, arrays.bits, arrays.lanes, shape.rho, shape.m)
     kernel_shape = [len(a.taps) for a in part.axes]
     finish = sums | {
         "units": len(blocks.group),
@@ -285,6 +282,8 @@ def _dot_steps(low: Lowered, arrays: Operands, space: Workspace) -> list[Step]:
         "y_blocks": (blocks.group * channels + blocks.first) * arrays.y[0],
         "y_channel": arrays.y[0],
         "skip": blocks.repeated,
+        "m": shape.rho,
+        "n": shape.m,
     }
-    last = compiled(pixel_lanes.finish_gradient, arrays.bits, shape.rho, shape.m)
+    last = compiled(pixel_lanes.finish_gradient, arrays.bits)
     return [*steps, Step(kernel, units, constants), Step(last, len(blocks.group), finish)]

@@ -1,28 +1,27 @@
-"""im2col convolution: columns gathered block by block, then the same tiles as the direct algorithm."""
+"""im2col convolution: columns gathered block by block, then the tiles of direct convolution."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from fastconv.cpu import column_blocks
+from fastconv.cpu.channel_lanes import store_kind
 from fastconv.cpu.column_blocks import PIXELS
 from fastconv.cpu.direct_gradient import finish_lines
 from fastconv.cpu.lowering import Correlation, Lowered
 from fastconv.cpu.operands import Operands, pack_bias, pack_gradient, pack_weights, stage
 from fastconv.cpu.planning import (
-    UNITS,
     Axis,
     block_table,
-    channel_tile,
-    line_tile,
+    column_tile,
     parts_for,
-    source_loops,
+    row_loops,
     target_loops,
 )
-from fastconv.cpu.program import Step, compiled
+from fastconv.cpu.program import Constant, Step, compiled
 from fastconv.cpu.staging import View, Workspace, view_of
 
-_COLUMN_ROWS = 512  # rows of a column block that stay in the second-level cache
+_COLUMN_BYTES = 600_000  # of a column block, that stay in the second-level cache
 _WAITING_BYTES = 1 << 21  # bytes of sums that wait, in each thread, for their next channels
 _PARTIAL_BYTES = 1 << 24  # bytes of partial sums that splitting the pixels may take
 
@@ -39,16 +38,16 @@ def _part_steps(
     low: Lowered, part: Correlation, arrays: Operands, x: View, space: Workspace, threads: int
 ) -> list[Step]:
     y = view_of(arrays.y)
-    source, target = source_loops(part, low.N, x), target_loops(part, low.N, y)
+    source, target = row_loops(part, low.N, x, y), target_loops(part, low.N, y)
     length = target.pixels.count
     pixels = len(target.y_rows) * length
-    shape = channel_tile(1, pixels, low.target_channels, arrays.lanes, rows_at_once=1)
+    shape = column_tile(low.target_channels, arrays.lanes)
     width = shape.vectors * arrays.lanes
     blocks = block_table(low.groups, low.target_channels, width, overlap=False)
     pack, weights, block_bytes = pack_weights(low, part, arrays, blocks, width, space)
     bias, bias_from = pack_bias(low, arrays, blocks, width, space)
     taps = len(part.taps)
-    chunk = max(1, min(low.source_channels, _COLUMN_ROWS // max(taps, 1)))
+    chunk = _chunk(low.source_channels, taps, arrays.size)
     group_blocks = len(blocks.group) // low.groups
     tile_bytes = shape.count * arrays.lanes * arrays.size
     run_tiles = min(-(-pixels // shape.m), PIXELS // shape.m)
@@ -59,7 +58,7 @@ def _part_steps(
     column_bytes = chunk * taps * PIXELS * arrays.size
     scratch_bytes = group_blocks * run_tiles * tile_bytes
     slots = min(threads, units)
-    constants: dict[str, int | np.ndarray] = {
+    constants: dict[str, Constant] = {
         "units": units,
         "block_parts": block_parts,
         "run_tiles": run_tiles,
@@ -83,22 +82,23 @@ def _part_steps(
     constants |= _gathering(low, part, x, source.x_rows, source.pixels)
     constants["x_blocks"] = blocks.group * (low.source_channels * x.channel)
     constants |= _columns(column_bytes, slots, space)
-    if y.channel == arrays.size:
-        store = column_blocks.ROWS
-    elif target.pixels.y_step == arrays.size:
-        store = column_blocks.COLUMNS
-    else:
-        store = column_blocks.SCATTERED
+    constants["store"] = store_kind(y.channel, target.pixels.y_step, arrays.size)
     kernel = compiled(
         column_blocks.correlate,
-        arrays.bits, arrays.lanes, shape.m, shape.vectors, _mode(arrays, x, source.pixels), store,
+        arrays.bits, arrays.lanes, shape.m, shape.vectors, _mode(arrays, x, source.pixels),
     )  # fmt: skip
     return [pack, bias, Step(kernel, units, constants)]
 
 
+def _chunk(channels: int, taps: int, size: int) -> int:
+    """Channels whose columns stay in cache together, in chunks of much the same length."""
+    chunks = -(-channels * max(taps, 1) * PIXELS * size // _COLUMN_BYTES)
+    return -(-channels // min(chunks, channels))
+
+
 def _gathering(
     low: Lowered, part: Correlation, x: View, rows: np.ndarray, pixels: Axis
-) -> dict[str, int | np.ndarray]:
+) -> dict[str, Constant]:
     """What `gather_columns` reads."""
     return {
         "x_rows": rows,
@@ -112,7 +112,7 @@ def _gathering(
     }
 
 
-def _columns(each: int, slots: int, space: Workspace) -> dict[str, int | np.ndarray]:
+def _columns(each: int, slots: int, space: Workspace) -> dict[str, Constant]:
     """A column block a slot, each on cache lines of its own."""
     each = -(-each // 64) * 64
     return {"columns": space.take(each * slots), "columns_bytes": each}
@@ -125,28 +125,27 @@ def _mode(arrays: Operands, x: View, pixels: Axis) -> int:
 
 
 def weight_gradient(low: Lowered, arrays: Operands, space: Workspace, threads: int) -> list[Step]:
-    """The steps of a weight gradient: ``low`` is the forward pass, ``arrays.w`` the output gradient."""
+    """The steps of a weight gradient; ``low`` is the forward pass, ``arrays.w`` is dy."""
     part, channels, dy = low.parts[0], low.source_channels, view_of(arrays.w)
     steps, x = stage(low, arrays, space, pixels_contiguous=False)
-    source, gradient = source_loops(part, low.N, x), source_loops(part.as_target, low.N, dy)
-    taps, pixels = len(part.taps), len(source.x_rows) * source.pixels.count
+    over = row_loops(part, low.N, x, dy)
+    taps, pixels = len(part.taps), len(over.x_rows) * over.pixels.count
     runs = -(-pixels // PIXELS)
-    line_channels = _line_channels(channels, taps, low.groups, runs)
-    channel_parts = -(-channels // line_channels)
-    m = _line_length(line_channels * taps)
-    tiles = -(-line_channels * taps // m)
-    shape = line_tile(tiles * channel_parts, m, low.target_channels, arrays.lanes, lines_at_once=1)
+    shape = column_tile(low.target_channels, arrays.lanes)
     width = shape.vectors * arrays.lanes
+    sums = low.groups * low.target_channels * channels * taps * arrays.size
+    splits = parts_for(low.groups, min(runs, max(1, _PARTIAL_BYTES // sums)))
+    line_channels = _line_channels(channels, taps, low.groups, splits, arrays.size)
+    channel_parts = -(-channels // line_channels)
+    m, tiles = shape.m, -(-line_channels * taps // shape.m)
     blocks = block_table(low.groups, low.target_channels, width, overlap=False)
     pack, packed, block_bytes = pack_gradient(
-        arrays, dy, gradient.x_rows, gradient.pixels.count, gradient.pixels.x_step, blocks,
-        low.target_channels, width, space,
-    )  # fmt: skip
+        low, arrays, over.y_rows, over.pixels, blocks, width, space
+    )
     block_sums = channel_parts * tiles * m * width * arrays.size
     all_sums = len(blocks.group) * block_sums
-    splits = parts_for(low.groups * channel_parts, min(runs, max(1, _PARTIAL_BYTES // all_sums)))
     units = splits * low.groups * channel_parts
-    constants: dict[str, int | np.ndarray] = {
+    constants: dict[str, Constant] = {
         "units": units,
         "splits": splits,
         "runs": runs,
@@ -163,12 +162,12 @@ def weight_gradient(low: Lowered, arrays: Operands, space: Workspace, threads: i
         "groups": low.groups,
         "group_blocks": len(blocks.group) // low.groups,
     }
-    constants |= _gathering(low, part, x, source.x_rows, source.pixels)
+    constants |= _gathering(low, part, x, over.x_rows, over.pixels)
     constants["x_blocks"] = blocks.group * (channels * x.channel)
     constants |= _columns(tiles * m * PIXELS * arrays.size, min(threads, units), space)
     kernel = compiled(
         column_blocks.correlate_gradient,
-        arrays.bits, arrays.lanes, m, shape.vectors, _mode(arrays, x, source.pixels),
+        arrays.bits, arrays.lanes, m, shape.vectors, _mode(arrays, x, over.pixels),
     )  # fmt: skip
     channel, tap = np.divmod(np.arange(channels * taps), taps)
     part_of, within = np.divmod(channel, line_channels)
@@ -177,14 +176,7 @@ def weight_gradient(low: Lowered, arrays: Operands, space: Workspace, threads: i
     return [*steps, pack, Step(kernel, units, constants), finish]
 
 
-def _line_channels(channels: int, taps: int, groups: int, runs: int) -> int:
-    """Input channels whose columns a unit holds: all that stay in cache, fewer to make UNITS units."""
-    parts = max(-(-channels * taps // _COLUMN_ROWS), 1)
-    parts = max(parts, parts_for(groups * min(runs, UNITS), -(-channels * taps // 64)))
-    return -(-channels // min(parts, channels))
-
-
-def _line_length(rows: int) -> int:
-    """Rows of a column block that a tile takes: least waste, then most."""
-    sizes = range(min(rows, 14), max(min(rows, 7) - 1, 0), -1)
-    return min(sizes, key=lambda m: (-(-rows // m) * m, -m))
+def _line_channels(channels: int, taps: int, groups: int, splits: int, size: int) -> int:
+    """Input channels whose columns a unit holds: what stays in cache, less to make enough units."""
+    parts = parts_for(groups * splits, -(-channels * taps // 64))
+    return min(_chunk(channels, taps, size), -(-channels // min(parts, channels)))

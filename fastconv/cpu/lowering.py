@@ -45,15 +45,10 @@ class Correlation:
 
     def offsets(self, pitches: tuple[int, ...]) -> np.ndarray:
         """Byte offset of each tap in a source whose axes have these pitches."""
-        table = [sum(o * p for o, p in zip(offset, pitches, strict=True)) for _, offset in self.taps]
+        table = [
+            sum(o * p for o, p in zip(offset, pitches, strict=True)) for _, offset in self.taps
+        ]
         return np.array(table, dtype=np.int64)
-
-    @property
-    def as_target(self) -> Correlation:
-        """The loops alone, over the target in place of the source."""
-        return Correlation(
-            tuple(AxisPart(a.start, a.step, a.count, a.step, a.taps) for a in self.axes)
-        )
 
     @property
     def counts(self) -> tuple[int, ...]:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import prod
 
 import numpy as np
 
 from fastconv.cpu import simd
 from fastconv.cpu.lowering import Correlation, Lowered
-from fastconv.cpu.planning import Blocks
+from fastconv.cpu.planning import Axis, Blocks
 from fastconv.cpu.program import Step
 from fastconv.cpu.staging import (
     OPERAND_BIAS,
@@ -24,6 +23,8 @@ from fastconv.cpu.staging import (
     stage_planes,
     view_of,
 )
+
+_PIECE = 128  # weights in a row that make a transpose worth its set-up
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,9 @@ def stage(
     # Pixels 4096 bytes apart share one set of the first-level cache: a copy spreads them.
     crowded = arrays.channels_last and arrays.x[-1] % 4096 == 0
     # One tap reads each pixel once, so pixels that lie apart waste most of every cache line.
-    sparse = len(low.parts[0].taps) == 1 and not arrays.channels_last and arrays.x[-1] != arrays.size
+    sparse = (
+        len(low.parts[0].taps) == 1 and not arrays.channels_last and arrays.x[-1] != arrays.size
+    )
     if not low.needs_padding and not crowded and not sparse:
         return [], view_of(arrays.x)
     if arrays.channels_last:
@@ -74,40 +77,48 @@ def stage(
     return stage_planes(arrays.x, extents, (1,) * len(moves), OPERAND_X, arrays.bits, space)
 
 
-def pack_weights(
-    low: Lowered, part: Correlation, arrays: Operands, blocks: Blocks, width: int, space: Workspace
-) -> tuple[Step, int, int]:
-    """Weights of ``part`` as [block][source channel][tap][width]: step, place, bytes of a block."""
+def weight_lanes(
+    low: Lowered, part: Correlation, arrays: Operands, blocks: Blocks, width: int
+) -> Lanes:
+    """Weights of ``part`` as [block][source channel][tap][width]."""
     source, target = (0, 1) if low.transposed else (1, 0)
     # Groups are cut out of the weight's first axis, whichever channels that holds.
     per_group = low.source_channels if low.transposed else low.target_channels
-    taps = [sum(i * s for i, s in zip(index, arrays.w[2:])) for index, _ in part.taps]
-    inner = np.array(taps, dtype=np.int64)
+    inner = np.array(
+        [sum(i * s for i, s in zip(index, arrays.w[2:], strict=True)) for index, _ in part.taps],
+        dtype=np.int64,
+    )
     outer = np.arange(low.source_channels, dtype=np.int64) * arrays.w[source]
-    if _is_run(inner, arrays.size) and len(inner) * arrays.size == arrays.w[source]:
+    run = np.arange(len(inner)) * arrays.size
+    if (inner == run).all() and len(inner) * arrays.size == arrays.w[source]:
         outer, inner = _regrouped(low.source_channels, len(inner), arrays.size)
     elif len(inner) == 1:
         outer, inner = inner, outer
-    lanes = Lanes(
+    return Lanes(
         blocks_from=blocks.group * (per_group * arrays.w[0]) + blocks.first * arrays.w[target],
         valid=blocks.present,
         outer_from=outer,
         inner_from=inner,
         lane_step=arrays.w[target],
+        width=width,
+        bits=arrays.bits,
     )
-    return pack_step(lanes, width, OPERAND_W, arrays.bits, space)
-
-
-def _is_run(offsets: np.ndarray, size: int) -> bool:
-    return bool((offsets == np.arange(len(offsets)) * size).all())
 
 
 def _regrouped(channels: int, taps: int, size: int) -> tuple[np.ndarray, np.ndarray]:
     """One run over channels and taps, cut into equal pieces long enough to transpose."""
-    pieces = max(d for d in range(1, channels + 1) if channels % d == 0 and channels * taps // d >= 128 or d == 1)
+    divisors = (d for d in range(channels, 0, -1) if channels % d == 0)
+    pieces = next((d for d in divisors if channels * taps // d >= _PIECE), 1)
     length = channels * taps // pieces
     index = np.arange(pieces, dtype=np.int64) * (length * size)
     return index, np.arange(length, dtype=np.int64) * size
+
+
+def pack_weights(
+    low: Lowered, part: Correlation, arrays: Operands, blocks: Blocks, width: int, space: Workspace
+) -> tuple[Step, int, int]:
+    """The step that packs all weights of ``part``: step, place, bytes of a block."""
+    return _packed(weight_lanes(low, part, arrays, blocks, width), OPERAND_W, space)
 
 
 def pack_bias(
@@ -116,21 +127,29 @@ def pack_bias(
     """The bias of each block's channels, as [block][width]: step and place."""
     first = (blocks.group * low.target_channels + blocks.first) * arrays.size
     origin = np.zeros(1, np.int64)
-    lanes = Lanes(first, blocks.present, origin, origin, arrays.size)
-    step, place, _ = pack_step(lanes, width, OPERAND_BIAS, arrays.bits, space)
+    lanes = Lanes(first, blocks.present, origin, origin, arrays.size, width, arrays.bits)
+    step, place, _ = _packed(lanes, OPERAND_BIAS, space)
     return step, place
 
 
 def pack_gradient(
-    arrays: Operands, dy: View, rows: np.ndarray, length: int, step: int, blocks: Blocks,
-    per_group: int, width: int, space: Workspace,
+    low: Lowered, arrays: Operands, rows: np.ndarray, pixels: Axis, blocks: Blocks, width: int,
+    space: Workspace,
 ) -> tuple[Step, int, int]:  # fmt: skip
     """The output gradient as [block][image row][pixel][width]: step, place, bytes of a block."""
+    channel = arrays.w[1]
     lanes = Lanes(
-        blocks_from=(blocks.group * per_group + blocks.first) * dy.channel,
+        blocks_from=(blocks.group * low.target_channels + blocks.first) * channel,
         valid=blocks.present,
         outer_from=rows,
-        inner_from=np.arange(length, dtype=np.int64) * step,
-        lane_step=dy.channel,
+        inner_from=np.arange(pixels.count, dtype=np.int64) * pixels.y_step,
+        lane_step=channel,
+        width=width,
+        bits=arrays.bits,
     )
-    return pack_step(lanes, width, OPERAND_W, arrays.bits, space)
+    return _packed(lanes, OPERAND_W, space)
+
+
+def _packed(lanes: Lanes, operand: int, space: Workspace) -> tuple[Step, int, int]:
+    place = space.take(lanes.bytes)
+    return pack_step(lanes, operand, place), place, lanes.block_bytes

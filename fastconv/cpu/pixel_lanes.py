@@ -1,4 +1,4 @@
-"""Vectors whose lanes are pixels side by side: for few output channels, where channels fill no vector.
+"""Vectors whose lanes are pixels side by side, for output channels too few to fill a vector.
 
 Pixels must be contiguous: the source is staged one stride phase after another, so that neighbours
 in the output are neighbours in each phase.
@@ -15,14 +15,14 @@ from fastconv.cpu.program import reads
 @reads(
     "units", "row_parts", "row_tiles", "last_row", "x_rows", "y_rows", "length", "y_step",
     "blocks", "block_parts", "x_blocks", "y_blocks", "channels", "x_channel", "taps", "tap_table",
-    "y_channel", "staged", "x_offset", "weights", "block_bytes", "bias_from",
+    "y_channel", "staged", "x_offset", "weights", "block_bytes", "bias_from", "contiguous",
     "scratch", "scratch_bytes",
 )  # fmt: skip
-def correlate(bits: int, lanes: int, rho: int, m: int, vectors: int, contiguous: int) -> Any:
-    """Correlate: tiles of ``m`` output channels by ``rho`` image rows x ``vectors`` vectors of pixels.
+def correlate(bits: int, lanes: int, rho: int, m: int, vectors: int) -> Any:
+    """Correlate: ``m`` output channels by ``rho`` image rows x ``vectors`` vectors of pixels.
 
-    ``contiguous`` 1: the target's pixels lie side by side. Sources shorter than a tile are read past
-    their end, which staging allows for; targets never are.
+    ``contiguous`` 1: the target's pixels lie side by side. Sources shorter than a tile are read
+    past their end, which staging allows for; targets never are.
     """
     fields = len(correlate.fields)  # type: ignore[attr-defined]
     width = vectors * lanes
@@ -30,10 +30,10 @@ def correlate(bits: int, lanes: int, rho: int, m: int, vectors: int, contiguous:
     line = width * size
     columns = rho * vectors
 
-    def kernel(args, x, w, y, bias, workspace, slot, slots):  # type: ignore[no-untyped-def]
+    def kernel(args, x, w, y, bias, workspace, slot, slots):
         (units, row_parts, row_tiles, last_row, x_rows, y_rows, length, y_step,
          blocks, block_parts, x_blocks, y_blocks, channels, x_channel, taps, tap_table,
-         y_channel, staged, x_offset, weights, block_bytes, bias_from,
+         y_channel, staged, x_offset, weights, block_bytes, bias_from, contiguous,
          scratch, scratch_bytes) = simd.words(args, fields)  # fmt: skip
         source = (workspace if staged else x) + x_offset
         spill = workspace + scratch + slot * scratch_bytes
@@ -52,7 +52,8 @@ def correlate(bits: int, lanes: int, rho: int, m: int, vectors: int, contiguous:
                     x_row = simd.lookup(x_base, x_rows, row * rho, last_row, rho)
                     y_row = simd.lookup(y_base, y_rows, row * rho, last_row, rho)
                     for q in range(0, length, width):
-                        # The last tile moves back to end with the row, where the row is long enough.
+                        # The last tile moves back to end with the row, where the row is long
+                        # enough.
                         pixel = max(min(q, length - width), 0)
                         sums = simd.repeat_columns(start, bits, lanes, m, columns)
                         sums = tile.contract_windows(
@@ -65,10 +66,8 @@ def correlate(bits: int, lanes: int, rho: int, m: int, vectors: int, contiguous:
                             tile.scatter(
                                 sums, spill, target, m, line, rho * line, here, y_channel, y_step
                             )
-                        elif here == width:
-                            simd.store_windows(sums, target, y_channel, m, vectors, here, 0)
                         else:
-                            simd.store_windows(sums, target, y_channel, m, vectors, here, 1)
+                            simd.store_windows(sums, target, y_channel, m, vectors, here)
 
     return kernel
 
@@ -89,7 +88,7 @@ def correlate_gradient(bits: int, lanes: int, m: int, n: int) -> Any:
     count = m * n
     sums_bytes = count * size
 
-    def kernel(args, x, w, y, bias, workspace, slot, slots):  # type: ignore[no-untyped-def]
+    def kernel(args, x, w, y, bias, workspace, slot, slots):
         (units, splits, chunks, chunk_rows, rows, x_rows, dy_rows, length,
          blocks, x_blocks, dy_blocks, dy_channel, tiles, last_entry, entries,
          x_staged, x_offset, dy_staged, dy_offset, partial, block_sums,
@@ -114,7 +113,11 @@ def correlate_gradient(bits: int, lanes: int, m: int, n: int) -> Any:
                     full = length // lanes * lanes
                     for q in range(0, full, lanes):
                         sums = simd.inner(
-                            sums, simd.shifted(a_rows, q * size), simd.shifted(b_rows, q * size), 0, 0
+                            sums,
+                            simd.shifted(a_rows, q * size),
+                            simd.shifted(b_rows, q * size),
+                            0,
+                            0,
                         )
                     if full < length:
                         # Both sides are masked: zero times a neighbour's NaN would be NaN.
@@ -129,19 +132,20 @@ def correlate_gradient(bits: int, lanes: int, m: int, n: int) -> Any:
 
 @reads(
     "units", "splits", "partial", "block_sums", "split_sums", "entries", "targets",
-    "y_blocks", "y_channel", "skip",
+    "y_blocks", "y_channel", "skip", "m", "n",
 )  # fmt: skip
-def finish_gradient(bits: int, m: int, n: int) -> Any:
+def finish_gradient(bits: int) -> Any:
     """Add the splits' sums in order and write them as the weight gradient.
 
-    Of a block's ``m`` channels the first ``skip[block]`` are another block's and are left to it.
+    Sums lie in tiles of ``m`` channels by ``n`` entries. Of a block's ``m`` channels the first
+    ``skip[block]`` are another block's and are left to it.
     """
     fields = len(finish_gradient.fields)  # type: ignore[attr-defined]
     size = bits // 8
 
-    def kernel(args, x, w, y, bias, workspace, slot, slots):  # type: ignore[no-untyped-def]
+    def kernel(args, x, w, y, bias, workspace, slot, slots):
         (units, splits, partial, block_sums, split_sums, entries, targets,
-         y_blocks, y_channel, skip) = simd.words(args, fields)  # fmt: skip
+         y_blocks, y_channel, skip, m, n) = simd.words(args, fields)  # fmt: skip
         for block in range(slot * units // slots, (slot + 1) * units // slots):
             for i in range(simd.word(skip, block), m):
                 target = y + simd.word(y_blocks, block) + i * y_channel

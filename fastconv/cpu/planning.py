@@ -46,10 +46,9 @@ def loops(part: Correlation, N: int, x: View, y: View, any_axis: bool) -> Loops:
     return _tabled(merged, origin)
 
 
-def source_loops(part: Correlation, N: int, x: View) -> Loops:
-    """The loops of ``part`` over its source alone, every axis but the last in the row table."""
-    axes, _ = _axes(part, N, x, x)
-    return _tabled(axes, 0)
+def row_loops(part: Correlation, N: int, x: View, y: View) -> Loops:
+    """The loops of ``part`` with every axis but the last in the row tables."""
+    return _tabled(*_axes(part, N, x, y))
 
 
 def target_loops(part: Correlation, N: int, y: View) -> Loops:
@@ -94,7 +93,7 @@ def _tabled(axes: list[Axis], origin: int) -> Loops:
 
 @dataclass(frozen=True, slots=True)
 class TileShape:
-    """``rho`` image rows x ``m`` scalars by ``vectors`` vectors, and its cycles for a whole pass."""
+    """``rho`` image rows x ``m`` scalars by ``vectors`` vectors, and its cycles for a pass."""
 
     rho: int
     m: int
@@ -111,21 +110,36 @@ def _fits(count: int, others: int) -> bool:
     return count + others <= _REGISTERS
 
 
-def channel_tile(
-    rows: int, length: int, channels: int, lanes: int, rows_at_once: int = 4
-) -> TileShape:
+# The tile sizes that exist: each costs a fraction of a second to compile, so no more than pay off.
+_PIXELS = {14: 1, 12: 1, 10: 1, 8: 1, 7: 1, 6: 1, 5: 1, 4: 1, 3: 2, 2: 2, 1: 4}  # m: image rows
+_LINES = (14, 12, 10, 8, 7, 6, 5, 4, 3, 2, 1)
+_WINDOWS = ((1, 3), (1, 2), (1, 1), (2, 1), (2, 2), (4, 1))  # (image rows, vectors)
+
+
+def channel_tile(rows: int, length: int, channels: int, lanes: int) -> TileShape:
     """The best tile with lanes over ``channels``: fewest cycles for each (input channel, tap)."""
 
     def candidates() -> Iterator[TileShape]:
         for vectors in (2, 1, 3):
             blocks = -(-channels // (vectors * lanes))
-            for m in range(min(length, 14), 0, -1):
-                for rho in (1, 2, 4):
-                    # One register beyond the vectors: broadcasts come straight from memory.
-                    if _fits(rho * m * vectors, vectors + 1) and rho <= min(max(1, 4 // m + 1), rows_at_once):
-                        step = _step_cycles(rho * m * vectors, rho * m + vectors)
-                        tiles = -(-rows // rho) * -(-length // m)
-                        yield TileShape(rho, m, vectors, blocks * tiles * step)
+            for m, rho in _PIXELS.items():
+                # One register beyond the vectors: broadcasts come straight from memory.
+                if m <= length and _fits(rho * m * vectors, vectors + 1):
+                    step = _step_cycles(rho * m * vectors, rho * m + vectors)
+                    tiles = -(-rows // rho) * -(-length // m)
+                    yield TileShape(rho, m, vectors, blocks * tiles * step)
+
+    return min(candidates(), key=lambda shape: shape.cycles)
+
+
+def column_tile(channels: int, lanes: int) -> TileShape:
+    """The best tile with lanes over ``channels`` whose ``m`` scalars may hang over: per scalar."""
+
+    def candidates() -> Iterator[TileShape]:
+        for vectors in (2, 1, 3):
+            blocks = -(-channels // (vectors * lanes))
+            m = next(m for m in _LINES if _fits(m * vectors, vectors + 1))
+            yield TileShape(1, m, vectors, blocks * _step_cycles(m * vectors, m + vectors) / m)
 
     return min(candidates(), key=lambda shape: shape.cycles)
 
@@ -135,28 +149,31 @@ def window_tile(rows: int, length: int, channels: int, lanes: int) -> TileShape:
 
     def candidates() -> Iterator[TileShape]:
         for m in (8, 6, 4, 3, 2, 1):
-            for rho in (1, 2, 4):
-                for vectors in (3, 2, 1, 4):
-                    columns = rho * vectors
-                    if m <= channels and rho <= rows and _fits(m * columns, columns + 1):
-                        # A window rarely starts on a cache line, so each of its loads counts twice.
-                        step = _step_cycles(m * columns, m + 2 * columns)
-                        tiles = -(-rows // rho) * -(-length // (vectors * lanes))
-                        yield TileShape(rho, m, vectors, -(-channels // m) * tiles * step)
+            for rho, vectors in _WINDOWS:
+                columns = rho * vectors
+                if m <= channels and rho <= rows and _fits(m * columns, columns + 1):
+                    # A window rarely starts on a cache line, so each of its loads counts twice.
+                    step = _step_cycles(m * columns, m + 2 * columns)
+                    tiles = -(-rows // rho) * -(-length // (vectors * lanes))
+                    yield TileShape(rho, m, vectors, -(-channels // m) * tiles * step)
 
     return min(candidates(), key=lambda shape: shape.cycles)
 
 
-def line_tile(
-    lines: int, m: int, channels: int, lanes: int, lines_at_once: int = 4
-) -> TileShape:
+def pieces(length: int) -> int:
+    """Into what size to cut ``length`` for a tile: least overhang, then most."""
+    fitting = [m for m in _LINES if m <= length and _fits(m * 2, 3)]
+    return min(fitting, key=lambda m: (-(-length // m) * (m + 1), -m))
+
+
+def line_tile(lines: int, m: int, channels: int, lanes: int) -> TileShape:
     """The best weight-gradient tile with lanes over ``channels``: cycles for each pixel."""
 
     def candidates() -> Iterator[TileShape]:
         for vectors in (2, 3, 4, 1):
             blocks = -(-channels // (vectors * lanes))
             for rho in (4, 3, 2, 1):
-                if rho <= lines_at_once and _fits(rho * m * vectors, vectors + 1):
+                if _fits(rho * m * vectors, vectors + 1):
                     step = _step_cycles(rho * m * vectors, rho * m + vectors)
                     yield TileShape(rho, m, vectors, blocks * -(-lines // rho) * step)
 
@@ -167,8 +184,8 @@ def dot_tile(entries: int, channels: int) -> TileShape:
     """The best weight-gradient tile with lanes over pixels: ``rho`` channels by ``m`` entries."""
 
     def candidates() -> Iterator[TileShape]:
-        for rho in (4, 3, 2, 1):
-            for m in (6, 9, 5, 8, 4, 3, 2, 1):
+        for rho in (4, 2, 1):
+            for m in (6, 9, 4, 2, 1):
                 if rho <= channels and _fits(rho * m, rho + m):
                     step = _step_cycles(rho * m, rho + 2 * m)
                     tiles = -(-channels // rho) * -(-entries // m)

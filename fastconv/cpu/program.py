@@ -11,8 +11,10 @@ All kernels share that signature, so one parallel driver, compiled once, runs th
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import hashlib
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +36,7 @@ _ARGUMENTS = (types.int64,) * 8
 def _sources_hash() -> str:
     """A hash of every source file of the CPU backend."""
     digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 
@@ -48,10 +50,12 @@ class _SourceKeyedCache(FunctionCache):  # type: ignore[misc]
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
-    """A compiled kernel: its address, the names of its constants, and what keeps it alive."""
+    """A compiled kernel, and what keeps it alive."""
 
+    name: str
+    constants: tuple[tuple[str, int], ...]  #: what its factory was given, by name
+    fields: tuple[str, ...]  #: the names of the 64-bit constants that it reads
     address: int
-    fields: tuple[str, ...]
     function: CFunc
 
 
@@ -62,13 +66,16 @@ def compiled(factory: Callable[..., Any], *constants: int) -> Kernel:
     ``factory.fields`` names the 64-bit constants that the kernel reads at its first argument.
     """
     function = factory(*constants)
-    kernel = CFunc(function, (_ARGUMENTS, types.void), locals={}, options={"nopython": True})
+    kernel: Any = CFunc(function, (_ARGUMENTS, types.void), locals={}, options={"nopython": True})
     try:
         kernel._cache = _SourceKeyedCache(function)
     except RuntimeError:  # nowhere to write: work without a disk cache
         kernel._cache = NullCache()
     kernel.compile()
-    return Kernel(kernel.address, factory.fields, kernel)  # type: ignore[attr-defined]
+    given = inspect.signature(factory).bind(*constants).arguments
+    name = f"{factory.__module__.rpartition('.')[2]}.{factory.__name__}"
+    fields = factory.fields  # type: ignore[attr-defined]
+    return Kernel(name, tuple(given.items()), fields, kernel.address, kernel)
 
 
 def reads(*fields: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -81,13 +88,33 @@ def reads(*fields: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     return mark
 
 
-@dataclass(frozen=True, slots=True)
 class Step:
-    """A kernel with its constants: integers, or integer arrays passed by address."""
+    """A kernel with its number of units and its constants.
 
-    kernel: Kernel
-    units: int
-    constants: Mapping[str, int | Array]
+    A constant is an integer, an integer array, passed by address, or another step that the kernel
+    calls for some of its units, passed as the address of its kernel's and its constants' addresses.
+    """
+
+    __slots__ = ("_held", "entry", "kernel", "table", "units")
+
+    def __init__(self, kernel: Kernel, units: int, constants: Mapping[str, Constant]) -> None:
+        if set(kernel.fields) != set(constants):
+            raise TypeError(f"kernel reads {kernel.fields}, got {tuple(constants)}")
+        self.kernel = kernel
+        self.units = units
+        self._held = dict(constants)  # their memory is read by address
+        self.table = np.array([_word(constants[name]) for name in kernel.fields], dtype=np.int64)
+        #: where its kernel and its constants are, for a kernel that calls it
+        self.entry = np.array([kernel.address, self.table.ctypes.data], dtype=np.int64)
+
+
+def _word(constant: Constant) -> int:
+    if isinstance(constant, Step):
+        return int(constant.entry.ctypes.data)
+    return int(constant.ctypes.data if isinstance(constant, np.ndarray) else constant)
+
+
+Constant: TypeAlias = int | np.integer[Any] | Array | Step
 
 
 class Program:
@@ -95,22 +122,19 @@ class Program:
 
     def __init__(self, steps: Sequence[Step], workspace: int, serial: bool) -> None:
         self.workspace = workspace and workspace + 63  #: bytes of scratch memory a run needs
-        self.kernels = tuple(step.kernel for step in steps)
-        self._tables = [a for s in steps for a in s.constants.values() if not isinstance(a, int)]
-        self._constants = [_packed(step) for step in steps]
-        self._steps = np.array(
-            [(s.kernel.address, c.ctypes.data, s.units) for s, c in zip(steps, self._constants)],
-            dtype=np.int64,
+        self.steps = tuple(steps)
+        self._table = np.array(
+            [(s.kernel.address, s.table.ctypes.data, s.units) for s in steps], dtype=np.int64
         ).reshape(len(steps), 3)
-        self._address, self._count = self._steps.ctypes.data, len(steps)
-        self._serial = serial
+        self._address, self._count = self._table.ctypes.data, len(steps)
+        self.serial = serial
 
     def run(self, x: Array, w: Array, y: Array, bias: Array) -> None:
         """Run every step in order, on as many threads as the caller allows."""
         workspace = _take(self.workspace)
         address, count = self._address, self._count
         operands = id(x), id(w), id(y), id(bias), id(workspace)
-        slots = 1 if self._serial else threads.allowed()
+        slots = 1 if self.serial else threads.allowed()
         if slots > 1 and threads.enter():
             try:
                 _run_parallel(address, count, *operands, slots)
@@ -119,14 +143,6 @@ class Program:
         else:
             _run_serial(address, count, *operands)
         _give_back(workspace)
-
-
-def _packed(step: Step) -> Array:
-    names = step.kernel.fields
-    if set(names) != set(step.constants):
-        raise TypeError(f"kernel reads {names}, got {tuple(step.constants)}")
-    values = (step.constants[name] for name in names)
-    return np.array([v if isinstance(v, int) else v.ctypes.data for v in values], dtype=np.int64)
 
 
 # A workspace is kept when its run ends and handed to the next that it fits: fresh pages cost more
@@ -162,21 +178,19 @@ _PROBE = np.empty(1)
 _DATA_WORD = next(
     i
     for i in range(2, 8)
-    if int.from_bytes(
-        (np.ctypeslib.ctypes.c_char * 8).from_address(id(_PROBE) + 8 * i).raw, "little"
-    )
+    if int.from_bytes((ctypes.c_char * 8).from_address(id(_PROBE) + 8 * i).raw, "little")
     == _PROBE.ctypes.data
 )
 
 
 @njit(cache=True)
-def _aligned(address):  # type: ignore[no-untyped-def]
+def _aligned(address):
     """The first cache line that starts at or after ``address``."""
     return (address + 63) & ~63
 
 
 @njit(cache=True, nogil=True)
-def _run_serial(steps, count, x, w, y, bias, workspace):  # type: ignore[no-untyped-def]
+def _run_serial(steps, count, x, w, y, bias, workspace):
     x, w, y = simd.word(x, _DATA_WORD), simd.word(w, _DATA_WORD), simd.word(y, _DATA_WORD)
     bias, workspace = simd.word(bias, _DATA_WORD), _aligned(simd.word(workspace, _DATA_WORD))
     for i in range(count):
@@ -185,7 +199,7 @@ def _run_serial(steps, count, x, w, y, bias, workspace):  # type: ignore[no-unty
 
 
 @njit(cache=True, nogil=True, parallel=True)
-def _run_parallel(steps, count, x, w, y, bias, workspace, most):  # type: ignore[no-untyped-def]
+def _run_parallel(steps, count, x, w, y, bias, workspace, most):
     x, w, y = simd.word(x, _DATA_WORD), simd.word(w, _DATA_WORD), simd.word(y, _DATA_WORD)
     bias, workspace = simd.word(bias, _DATA_WORD), _aligned(simd.word(workspace, _DATA_WORD))
     for i in range(count):

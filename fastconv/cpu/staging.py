@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from fastconv.cpu import simd
-from fastconv.cpu.program import Step, compiled, reads
+from fastconv.cpu.program import Constant, Step, compiled, reads
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ def padded_copy(bits: int) -> Any:
     size = bits // 8
     fields = len(padded_copy.fields)  # type: ignore[attr-defined]
 
-    def kernel(args, x, w, y, bias, workspace, slot, slots):  # type: ignore[no-untyped-def]
+    def kernel(args, x, w, y, bias, workspace, slot, slots):
         (units, operand, source, target,
          a_count, a_low, a_high, a_source, a_target,
          b_count, b_low, b_high, b_source, b_target,
@@ -114,15 +114,20 @@ class Padding:
 
 
 def stage_planes(
-    strides: Sequence[int], p: Padding, phases: tuple[int, ...], operand: int, bits: int, space: Workspace
+    strides: Sequence[int],
+    p: Padding,
+    phases: tuple[int, ...],
+    operand: int,
+    bits: int,
+    space: Workspace,
 ) -> tuple[list[Step], View]:
     """Stage with pixels contiguous: (n, c, phases, *spatial).
 
     ``phases`` splits each axis by its stride: phase f of axis i holds padded pixels f, f + s, ...
-    The view's spatial strides step through one phase; the phases of a tap lie ``plane_offset`` apart.
+    The view's spatial strides step through one phase.
     """
     size = bits // 8
-    held = tuple(-(-e // s) for e, s in zip(p.padded, phases))
+    held = tuple(-(-e // s) for e, s in zip(p.padded, phases, strict=True))
     pitches = _contiguous(held, size)
     plane = prod(held) * size
     channel = plane * prod(phases)
@@ -130,7 +135,9 @@ def stage_planes(
     steps = []
     for index, phase in enumerate(np.ndindex(*phases)):
         axes = [
-            _axis(p.spatial[i], p.before[i], held[i], strides[2 + i], pitches[i], phases[i], phase[i])
+            _axis(
+                p.spatial[i], p.before[i], held[i], strides[2 + i], pitches[i], phases[i], phase[i]
+            )
             for i in range(len(held))
         ]
         channels = (p.C, 0, p.C, strides[1], channel, 0)
@@ -183,7 +190,7 @@ def _copy_step(
 ) -> Step:
     axes = [(1, 0, 1, 0, 0, 0)] * (4 - len(axes)) + axes
     N, n_source, n_target = images
-    constants: dict[str, int | np.ndarray] = {
+    constants: dict[str, Constant] = {
         "units": N * axes[0][0] * axes[1][0],
         "operand": operand,
         "source": sum(axis[5] for axis in axes),
@@ -191,7 +198,7 @@ def _copy_step(
         "n_source": n_source,
         "n_target": n_target,
     }
-    for name, (count, low, high, source, pitch, _) in zip(_AXES, axes):
+    for name, (count, low, high, source, pitch, _) in zip(_AXES, axes, strict=True):
         constants |= {f"{name}_count": count, f"{name}_low": low, f"{name}_high": high}
         constants |= {f"{name}_source": source, f"{name}_target": pitch}
     del constants["e_target"]  # the innermost axis is contiguous
@@ -204,21 +211,22 @@ def _copy_step(
 @reads(
     "units", "operand", "target", "block_bytes", "width", "blocks_from", "valid",
     "outer", "outer_from", "inner", "inner_from", "lane_step", "blocks", "outer_first",
-    "run_from", "first_row", "row_step",
+    "run_from", "first_row", "row_step", "ahead",
 )  # fmt: skip
 def pack_lanes(bits: int, lanes: int, mode: int) -> Any:
     """Lay out ``width`` lanes side by side for every (block, outer, inner); absent lanes are 0.
 
-    Lane l is read ``lane_step`` apart. Modes: 0 any pitch; 1 ``inner`` is a run in the operand, forwards
-    or backwards, so blocks are transposed in registers; 2 lanes are contiguous, so rows are copied.
+    Lane l is read ``lane_step`` apart. Modes: 0 any pitch; 1 ``inner`` is a run in the operand,
+    forwards or backwards, so blocks are transposed in registers; 2 lanes are contiguous, so rows
+    are copied.
     """
     size = bits // 8
     fields = len(pack_lanes.fields)  # type: ignore[attr-defined]
 
-    def kernel(args, x, w, y, bias, workspace, slot, slots):  # type: ignore[no-untyped-def]
+    def kernel(args, x, w, y, bias, workspace, slot, slots):
         (units, operand, target, block_bytes, width, blocks_from, valid,
          outer, outer_from, inner, inner_from, lane_step, blocks,
-         outer_first, run_from, first_row, row_step) = simd.words(args, fields)  # fmt: skip
+         outer_first, run_from, first_row, row_step, ahead) = simd.words(args, fields)  # fmt: skip
         origin = x if operand == 0 else (w if operand == 1 else bias)
         row = width * size
         for unit in range(slot * units // slots, (slot + 1) * units // slots):
@@ -227,6 +235,9 @@ def pack_lanes(bits: int, lanes: int, mode: int) -> Any:
             present = simd.word(valid, block)
             source = origin + simd.word(blocks_from, block) + simd.word(outer_from, u)
             to = workspace + target + block * block_bytes + u * inner * row
+            if u + ahead < outer:
+                later = origin + simd.word(blocks_from, block) + simd.word(outer_from, u + ahead)
+                simd.prefetch(later, present * lane_step)
             if present < width and mode != 0:
                 simd.clear_bytes(to, inner * row)
             if mode == 1:
@@ -260,30 +271,47 @@ class Lanes:
     outer_from: np.ndarray
     inner_from: np.ndarray
     lane_step: int
+    width: int  #: lanes of a packed row
+    bits: int
+
+    @property
+    def block_bytes(self) -> int:
+        """Bytes of one packed block."""
+        return len(self.outer_from) * len(self.inner_from) * self.width * self.bits // 8
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of all packed blocks."""
+        return len(self.blocks_from) * self.block_bytes
 
 
 OPERAND_X, OPERAND_W, OPERAND_BIAS = 0, 1, 2
 
+_AHEAD = 4  # units between asking for a run and reading it
 
-def pack_step(what: Lanes, width: int, operand: int, bits: int, space: Workspace) -> tuple[Step, int, int]:
-    """The step that packs ``what``, the offset of the result and the bytes of one block."""
-    size, lanes = bits // 8, simd.VECTOR_BITS // bits
+
+def pack_step(what: Lanes, operand: int, target: int, *, block_by_block: bool = False) -> Step:
+    """The step that packs ``what`` at ``target`` in the workspace.
+
+    Its units are one (block, outer index) each, in the operand's order in memory unless
+    ``block_by_block``.
+    """
+    size, lanes = what.bits // 8, simd.VECTOR_BITS // what.bits
     outer, inner = len(what.outer_from), len(what.inner_from)
-    block_bytes = outer * inner * width * size
-    target = space.take(block_bytes * len(what.blocks_from))
     run_from = int(what.inner_from.min() if inner else 0)
     run = run_from + np.arange(inner) * size
     backwards = inner > 1 and bool((what.inner_from == run[::-1]).all())
     is_run = backwards or bool((what.inner_from == run).all())
     mode = 1 if is_run and inner >= lanes // 2 else 2 if what.lane_step == size else 0
-    row = width * size
+    row = what.width * size
+    closer = outer > 1 and abs(what.lane_step) < abs(what.outer_from[1] - what.outer_from[0])
     units = len(what.blocks_from) * outer
-    constants: dict[str, int | np.ndarray] = {
+    constants: dict[str, Constant] = {
         "units": units,
         "operand": operand,
         "target": target,
-        "block_bytes": block_bytes,
-        "width": width,
+        "block_bytes": what.block_bytes,
+        "width": what.width,
         "blocks_from": what.blocks_from,
         "valid": what.valid,
         "outer": outer,
@@ -292,10 +320,11 @@ def pack_step(what: Lanes, width: int, operand: int, bits: int, space: Workspace
         "inner_from": what.inner_from,
         "lane_step": what.lane_step,
         "blocks": len(what.blocks_from),
-        # Units follow the operand's order in memory.
+        "outer_first": int(closer and not block_by_block),
         "run_from": run_from,
+        # Short runs far apart: the hardware sees no pattern to fetch ahead.
+        "ahead": _AHEAD if closer and block_by_block else outer,
         "first_row": (inner - 1) * row if backwards else 0,
         "row_step": -row if backwards else row,
-        "outer_first": int(outer > 1 and abs(what.lane_step) < abs(what.outer_from[1])),
     }
-    return Step(compiled(pack_lanes, bits, lanes, mode), units, constants), target, block_bytes
+    return Step(compiled(pack_lanes, what.bits, lanes, mode), units, constants)

@@ -17,23 +17,24 @@ from numba.extending import overload
 from fastconv.cpu import simd
 
 
-def contract_taps(tile, rows, pitch, fixed, m, b_rows, vectors, count, step, taps, table):  # type: ignore[no-untyped-def]
+def contract_taps(tile, rows, pitch, fixed, m, b_rows, vectors, count, step, taps, table):
     """Sum over ``count`` channels and ``taps`` taps: gathered scalars times packed vectors.
 
-    Channel ``c`` and tap ``t`` read their scalars at ``rows`` moved by ``c * step + table[t]`` bytes,
-    and the next ``vectors`` vectors of ``b_rows``, which hold them in that order without gaps.
+    Channel ``c`` and tap ``t`` read their scalars at ``rows`` moved by ``c * step + table[t]``
+    bytes, and the next ``vectors`` vectors of ``b_rows``, which hold them in that order without
+    gaps.
     """
     raise NotImplementedError("compiled code only")
 
 
 @overload(contract_taps, prefer_literal=True, inline="always")
-def _contract_taps(tile, rows, pitch, fixed, m, b_rows, vectors, count, step, taps, table):  # type: ignore[no-untyped-def]
+def _contract_taps(tile, rows, pitch, fixed, m, b_rows, vectors, count, step, taps, table):
     if not isinstance(vectors, types.IntegerLiteral):
         return None
     FIXED, M, V = fixed.literal_value, m.literal_value, vectors.literal_value
     columns = V * tile.lanes * tile.dtype.bitwidth // 8
 
-    def run(tile, rows, pitch, fixed, m, b_rows, vectors, count, step, taps, table):  # type: ignore[no-untyped-def]
+    def run(tile, rows, pitch, fixed, m, b_rows, vectors, count, step, taps, table):
         at = 0
         for c in range(count):
             for t in range(taps):
@@ -45,27 +46,27 @@ def _contract_taps(tile, rows, pitch, fixed, m, b_rows, vectors, count, step, ta
     return run
 
 
-def contract_rows(tile, rows, pitch, fixed, m, b_rows, vectors, count, table, length, step):  # type: ignore[no-untyped-def]
+def contract_rows(tile, rows, pitch, fixed, m, b_rows, vectors, count, table, length, step):
     """Sum over ``count`` image rows of ``length`` pixels: scalars times packed vectors.
 
-    Pixel ``p`` of image row ``i`` reads its scalars at ``rows`` moved by ``table[i] + p * step`` bytes,
-    and the next ``vectors`` vectors of ``b_rows``.
+    Pixel ``p`` of image row ``i`` reads its scalars at ``rows`` moved by ``table[i] + p * step``
+    bytes, and the next ``vectors`` vectors of ``b_rows``.
     """
     raise NotImplementedError("compiled code only")
 
 
 @overload(contract_rows, prefer_literal=True, inline="always")
-def _contract_rows(tile, rows, pitch, fixed, m, b_rows, vectors, count, table, length, step):  # type: ignore[no-untyped-def]
+def _contract_rows(tile, rows, pitch, fixed, m, b_rows, vectors, count, table, length, step):
     if not isinstance(vectors, types.IntegerLiteral):
         return None
     FIXED, M, V = fixed.literal_value, m.literal_value, vectors.literal_value
     columns = V * tile.lanes * tile.dtype.bitwidth // 8
 
-    def run(tile, rows, pitch, fixed, m, b_rows, vectors, count, table, length, step):  # type: ignore[no-untyped-def]
+    def run(tile, rows, pitch, fixed, m, b_rows, vectors, count, table, length, step):
         at = 0
         for i in range(count):
             offset = simd.word(table, i)
-            for p in range(length):
+            for _ in range(length):
                 tile = simd.outer(tile, rows, offset, pitch, FIXED, M, b_rows, at, V)
                 offset += step
                 at += columns
@@ -74,19 +75,19 @@ def _contract_rows(tile, rows, pitch, fixed, m, b_rows, vectors, count, table, l
     return run
 
 
-def contract_steps(tile, rows, pitch, fixed, m, b_rows, vectors, count, step):  # type: ignore[no-untyped-def]
-    """Sum over ``count`` steps: scalars at ``rows`` moved by ``i * step`` bytes times packed vectors."""
+def contract_steps(tile, rows, pitch, fixed, m, b_rows, vectors, count, step):
+    """Sum over ``count`` steps: scalars at ``rows`` moved by ``i * step`` bytes, packed vectors."""
     raise NotImplementedError("compiled code only")
 
 
 @overload(contract_steps, prefer_literal=True, inline="always")
-def _contract_steps(tile, rows, pitch, fixed, m, b_rows, vectors, count, step):  # type: ignore[no-untyped-def]
+def _contract_steps(tile, rows, pitch, fixed, m, b_rows, vectors, count, step):
     if not isinstance(vectors, types.IntegerLiteral):
         return None
     FIXED, M, V = fixed.literal_value, m.literal_value, vectors.literal_value
     columns = V * tile.lanes * tile.dtype.bitwidth // 8
 
-    def run(tile, rows, pitch, fixed, m, b_rows, vectors, count, step):  # type: ignore[no-untyped-def]
+    def run(tile, rows, pitch, fixed, m, b_rows, vectors, count, step):
         for i in range(count):
             tile = simd.outer(tile, rows, i * step, pitch, FIXED, M, b_rows, i * columns, V)
         return tile
@@ -94,24 +95,24 @@ def _contract_steps(tile, rows, pitch, fixed, m, b_rows, vectors, count, step): 
     return run
 
 
-def contract_windows(tile, weights, m, b_rows, vectors, count, step, taps, table):  # type: ignore[no-untyped-def]
+def contract_windows(tile, weights, m, b_rows, vectors, count, step, taps, table):
     """Sum over ``count`` channels and ``taps`` taps: packed scalars times windows of an image.
 
-    Channel ``c`` and tap ``t`` read the next ``m`` scalars at ``weights``, and ``vectors`` vectors at
-    each of ``b_rows`` moved by ``c * step + table[t]`` bytes.
+    Channel ``c`` and tap ``t`` read the next ``m`` scalars at ``weights``, and ``vectors`` vectors
+    at each of ``b_rows`` moved by ``c * step + table[t]`` bytes.
     """
     raise NotImplementedError("compiled code only")
 
 
 @overload(contract_windows, prefer_literal=True, inline="always")
-def _contract_windows(tile, weights, m, b_rows, vectors, count, step, taps, table):  # type: ignore[no-untyped-def]
+def _contract_windows(tile, weights, m, b_rows, vectors, count, step, taps, table):
     if not isinstance(vectors, types.IntegerLiteral):
         return None
     size = tile.dtype.bitwidth // 8
     M, V = m.literal_value, vectors.literal_value
     scalars = M * size
 
-    def run(tile, weights, m, b_rows, vectors, count, step, taps, table):  # type: ignore[no-untyped-def]
+    def run(tile, weights, m, b_rows, vectors, count, step, taps, table):
         rows = (weights,)
         at = 0
         for c in range(count):
@@ -124,21 +125,21 @@ def _contract_windows(tile, weights, m, b_rows, vectors, count, step, taps, tabl
     return run
 
 
-def scatter(tile, scratch, rows, m, row_skip, skip, width, pitch, step):  # type: ignore[no-untyped-def]
+def scatter(tile, scratch, rows, m, row_skip, skip, width, pitch, step):
     """Write a tile element by element, at any pitch, by way of ``scratch``.
 
-    Element ``l < width`` of group ``(r, i)``, found ``r * row_skip + i * skip`` bytes into the tile,
-    goes to ``rows[r] + i * pitch + l * step``.
+    Element ``l < width`` of group ``(r, i)``, found ``r * row_skip + i * skip`` bytes into the
+    tile, goes to ``rows[r] + i * pitch + l * step``.
     """
     raise NotImplementedError("compiled code only")
 
 
 @overload(scatter)
-def _scatter(tile, scratch, rows, m, row_skip, skip, width, pitch, step):  # type: ignore[no-untyped-def]
+def _scatter(tile, scratch, rows, m, row_skip, skip, width, pitch, step):
     bits, count = tile.dtype.bitwidth, len(rows)
     size = bits // 8
 
-    def run(tile, scratch, rows, m, row_skip, skip, width, pitch, step):  # type: ignore[no-untyped-def]
+    def run(tile, scratch, rows, m, row_skip, skip, width, pitch, step):
         simd.store_tile(tile, scratch)
         for r in range(count):
             for i in range(m):

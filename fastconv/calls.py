@@ -1,0 +1,79 @@
+"""Calls seen before: the same shapes, strides, dtypes and arguments need no second check.
+
+Checking a call and finding its plan takes longer than a small convolution, so the outcome is kept
+under everything that it depends on.
+"""
+
+import marshal
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from .cpu.program import Program
+
+Array: TypeAlias = np.ndarray[Any, Any]
+Key: TypeAlias = tuple[Any, ...]
+
+_KEPT = 1024
+
+
+class ReadyCall:
+    """A checked call: allocates the result and runs the program on it and two operands."""
+
+    __slots__ = ("_axes", "_bias", "_dtype", "_program", "_shape")
+
+    def __init__(self, program: Program, like: Array, bias: Array | None) -> None:
+        self._program, self._dtype, self._bias = program, like.dtype, bias
+        # A result whose strides fall out of order has its channels innermost: NHWC in memory.
+        order = sorted(range(like.ndim), key=lambda axis: -like.strides[axis])
+        plain = like.flags.c_contiguous
+        self._shape = like.shape if plain else tuple(like.shape[axis] for axis in order)
+        self._axes = None if plain else tuple(order.index(axis) for axis in range(like.ndim))
+
+    def __call__(self, x: Array, w: Array, bias: Array | None = None) -> Array:
+        """Return the pass of source ``x`` and weights (or output gradient) ``w``."""
+        y = np.empty(self._shape, self._dtype)
+        if self._axes is not None:
+            y = y.transpose(self._axes)
+        if bias is None:
+            bias = y if self._bias is None else self._bias
+        self._program.run(x, w, y, bias)
+        return y
+
+
+_ready: dict[Key, ReadyCall] = {}
+
+
+def key_of(kind: str, a: Any, b: Any, bias: Any, arguments: tuple[Any, ...]) -> Key | None:
+    """What a call depends on, or None for one that is not to be kept."""
+    if type(a) is not np.ndarray or type(b) is not np.ndarray:
+        return None
+    try:
+        # Marshalled, for 1, 1.0 and True are equal as keys but not as arguments.
+        exact = marshal.dumps(arguments)
+    except ValueError:
+        return None
+    key = (kind, a.shape, a.strides, a.dtype, b.shape, b.strides, b.dtype, exact)
+    if bias is None:
+        return key
+    if type(bias) is not np.ndarray:
+        return None
+    return (*key, bias.shape, bias.strides, bias.dtype)
+
+
+def find(key: Key | None) -> ReadyCall | None:
+    """The call kept under ``key``."""
+    return _ready.get(key) if key is not None else None
+
+
+def keep(key: Key | None, call: ReadyCall) -> None:
+    """Keep ``call`` for every later call with the same ``key``."""
+    if key is not None:
+        if len(_ready) >= _KEPT:
+            _ready.clear()
+        _ready[key] = call
+
+
+def forget() -> None:
+    """Forget all calls."""
+    _ready.clear()

@@ -1,0 +1,76 @@
+"""Vector instructions as Numba intrinsics: the only folder that knows llvmlite.
+
+Addresses are plain integers, in bytes, and need no alignment. Sizes that decide what code is
+emitted (``bits``, ``lanes``, ``m``, ``vectors`` ...) must reach an intrinsic as integer literals:
+in a kernel they are integer free variables of the factory's closure, which Numba types as literals
+and keys its disk cache by.
+
+A `Tile` is a block of vector registers carried through a loop as one value. LLVM splits it into its
+vectors, so as long as it fits the register file it never touches memory.
+"""
+
+from fastconv.cpu.simd.emit import (
+    VECTOR_BITS,
+    Tile,
+)
+from fastconv.cpu.simd.memory import (
+    call,
+    clear_bytes,
+    copy_bytes,
+    lookup,
+    peek,
+    poke,
+    prefetch,
+    progression,
+    shifted,
+    word,
+    words,
+)
+from fastconv.cpu.simd.stores import (
+    copy_vector,
+    store_columns,
+    store_rows,
+    store_windows,
+    transpose_block,
+)
+from fastconv.cpu.simd.tiles import (
+    add_sums,
+    add_tile,
+    inner,
+    load_tile,
+    outer,
+    repeat_columns,
+    repeat_rows,
+    store_tile,
+    zeros,
+)
+
+__all__ = [
+    "VECTOR_BITS",
+    "Tile",
+    "add_sums",
+    "add_tile",
+    "call",
+    "clear_bytes",
+    "copy_bytes",
+    "copy_vector",
+    "inner",
+    "load_tile",
+    "lookup",
+    "outer",
+    "peek",
+    "poke",
+    "prefetch",
+    "progression",
+    "repeat_columns",
+    "repeat_rows",
+    "shifted",
+    "store_columns",
+    "store_rows",
+    "store_tile",
+    "store_windows",
+    "transpose_block",
+    "word",
+    "words",
+    "zeros",
+]

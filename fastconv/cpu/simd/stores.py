@@ -1,0 +1,175 @@
+"""How tiles and blocks leave for memory: in rows, masked, transposed."""
+
+from __future__ import annotations
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from fastconv.cpu.simd.emit import (
+    I1,
+    I64,
+    as_pointer,
+    literals,
+    llvm_scalar,
+    masked_load,
+    masked_store,
+    prefix_mask,
+    scalar_of,
+    size_of,
+    transposed,
+)
+
+
+@intrinsic(prefer_literal=True)
+def store_rows(typingctx, tile, rows, pitch, m, vectors, valid):
+    """Write row ``(r, i)`` of ``tile``, ``vectors`` vectors long, at ``rows[r] + i * pitch``.
+
+    Only the first ``valid`` elements of each row are written.
+    """
+    if not literals(m, vectors):
+        return None
+    count, columns = m.literal_value, vectors.literal_value
+
+    def codegen(context, b, signature, args):
+        bases = cgutils.unpack_tuple(b, args[1], len(rows))
+        places = [
+            (base, i, (r * count + i) * columns)
+            for r, base in enumerate(bases)
+            for i in range(count)
+        ]
+        _store_vectors(b, args[0], tile, places, args[2], columns, args[5])
+        return context.get_dummy_value()
+
+    return types.void(tile, rows, types.int64, m, vectors, types.int64), codegen
+
+
+@intrinsic(prefer_literal=True)
+def store_windows(typingctx, tile, rows, pitch, m, vectors, valid):
+    """Write column ``q`` of row ``i`` of ``tile``, ``vectors`` vectors, at ``rows[q] + i * pitch``.
+
+    Only the first ``valid`` elements of each column are written.
+    """
+    if not literals(m, vectors):
+        return None
+    count, columns = m.literal_value, vectors.literal_value
+
+    def codegen(context, b, signature, args):
+        bases = cgutils.unpack_tuple(b, args[1], len(rows))
+        places = [
+            (base, i, (i * len(rows) + q) * columns)
+            for i in range(count)
+            for q, base in enumerate(bases)
+        ]
+        _store_vectors(b, args[0], tile, places, args[2], columns, args[5])
+        return context.get_dummy_value()
+
+    return types.void(tile, rows, types.int64, m, vectors, types.int64), codegen
+
+
+def _store_vectors(b, value, tile, places, pitch, columns, valid):
+    """For each (base, i, k), store ``columns`` vectors from number k on at base + i * pitch."""
+    lanes, size = tile.lanes, size_of(tile.dtype)
+    masks = [prefix_mask(b, lanes, b.sub(valid, I64(j * lanes))) for j in range(columns)]
+    for base, i, first in places:
+        address = b.add(base, b.mul(pitch, I64(i)))
+        for j, mask in enumerate(masks):
+            vector = b.extract_value(value, first + j)
+            masked_store(b, vector, b.add(address, I64(j * lanes * size)), mask)
+
+
+@intrinsic(prefer_literal=True)
+def store_columns(typingctx, tile, rows, lane_pitch, m, vectors):
+    """Write ``tile`` transposed: lane ``l`` of rows ``(r, 0 .. m - 1)`` side by side.
+
+    Element ``(r, i)`` of lane ``l`` (counted through all ``vectors``) goes to address
+    ``rows[r] + l * lane_pitch + i * itemsize``.
+    """
+    if not literals(m, vectors):
+        return None
+    count, columns, lanes, size = (
+        m.literal_value,
+        vectors.literal_value,
+        tile.lanes,
+        size_of(tile.dtype),
+    )
+
+    def codegen(context, b, signature, args):
+        value, bases, pitch = args[:3]
+        vector = ir.VectorType(llvm_scalar(tile.dtype), lanes)
+        blank = ir.Constant(vector, ir.Undefined)
+        for r in range(len(rows)):
+            base = b.extract_value(bases, r)
+            for j in range(columns):
+                for first in range(0, count, lanes):
+                    filled = min(lanes, count - first)
+                    block = [
+                        b.extract_value(value, (r * count + first + i) * columns + j)
+                        if i < filled
+                        else blank
+                        for i in range(lanes)
+                    ]
+                    mask = ir.Constant(
+                        ir.VectorType(I1, lanes), [int(i < filled) for i in range(lanes)]
+                    )
+                    for lane, column in enumerate(transposed(b, block)):
+                        shift = b.mul(pitch, I64(j * lanes + lane))
+                        address = b.add(b.add(base, shift), I64(first * size))
+                        if filled == lanes:
+                            b.store(column, as_pointer(b, address, vector), align=1)
+                        else:
+                            masked_store(b, column, address, mask)
+        return context.get_dummy_value()
+
+    return types.void(tile, rows, lane_pitch, m, vectors), codegen
+
+
+@intrinsic(prefer_literal=True)
+def transpose_block(
+    typingctx, source, source_pitch, height, target, target_pitch, width, bits, lanes
+):
+    """Transpose ``height`` x ``width`` elements, or the first ``lanes`` x ``lanes`` of them.
+
+    Rows lie ``source_pitch`` apart at ``source``; each becomes a column at ``target``, whose rows
+    lie ``target_pitch`` apart. Nothing outside the block is read or written.
+    """
+    if not literals(bits, lanes):
+        return None
+    n = lanes.literal_value
+
+    def codegen(context, b, signature, args):
+        start, step, rows, out, out_step, columns = args[:6]
+        vector = ir.VectorType(llvm_scalar(scalar_of(bits)), n)
+        zero = I64(0)
+
+        def mask(index, bound, length):
+            inside = b.icmp_signed("<", I64(index), bound)
+            return prefix_mask(b, n, b.select(inside, length, zero))
+
+        block = [
+            masked_load(b, b.add(start, b.mul(step, I64(i))), vector, mask(i, rows, columns))
+            for i in range(n)
+        ]
+        for i, column in enumerate(transposed(b, block)):
+            address = b.add(out, b.mul(out_step, I64(i)))
+            masked_store(b, column, address, mask(i, columns, rows))
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 6, bits, lanes), codegen
+
+
+@intrinsic(prefer_literal=True)
+def copy_vector(typingctx, target, source, valid, bits, lanes):
+    """Copy one vector, of its elements at most ``valid``."""
+    if not literals(bits, lanes):
+        return None
+    n = lanes.literal_value
+
+    def codegen(context, b, signature, args):
+        vector = ir.VectorType(llvm_scalar(scalar_of(bits)), n)
+        mask = prefix_mask(b, n, args[2])
+        masked_store(b, masked_load(b, args[1], vector, mask), args[0], mask)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.int64, bits, lanes), codegen

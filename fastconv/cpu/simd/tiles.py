@@ -1,0 +1,236 @@
+"""Tiles: blocks of vector registers, and the multiply-adds into them."""
+
+from __future__ import annotations
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from fastconv.cpu.simd.emit import (
+    I32,
+    I64,
+    Tile,
+    as_pointer,
+    literals,
+    llvm_scalar,
+    masked_load,
+    multiply_add,
+    prefix_mask,
+    scalar_of,
+    shuffle,
+    size_of,
+    splat,
+)
+
+
+@intrinsic(prefer_literal=True)
+def zeros(typingctx, bits, lanes, count):
+    """A tile of ``count`` vectors of zeros."""
+    if not literals(bits, lanes, count):
+        return None
+    tile = Tile(scalar_of(bits), lanes.literal_value, count.literal_value)
+
+    def codegen(context, b, signature, args):
+        return ir.Constant(context.get_value_type(tile), None)
+
+    return tile(bits, lanes, count), codegen
+
+
+@intrinsic(prefer_literal=True)
+def load_tile(typingctx, address, bits, lanes, count):
+    """The tile of ``count`` vectors that lie one after the other at ``address``."""
+    if not literals(bits, lanes, count):
+        return None
+    tile = Tile(scalar_of(bits), lanes.literal_value, count.literal_value)
+
+    def codegen(context, b, signature, args):
+        array = context.get_value_type(tile)
+        step = tile.lanes * size_of(tile.dtype)
+        value = ir.Constant(array, ir.Undefined)
+        for i in range(tile.count):
+            pointer = as_pointer(b, b.add(args[0], I64(i * step)), array.element)
+            value = b.insert_value(value, b.load(pointer, align=1), i)
+        return value
+
+    return tile(address, bits, lanes, count), codegen
+
+
+@intrinsic(prefer_literal=True)
+def repeat_rows(typingctx, address, bits, lanes, m, vectors):
+    """A tile of ``m`` rows, each the ``vectors`` vectors that lie at ``address``."""
+    if not literals(bits, lanes, m, vectors):
+        return None
+    rows, columns = m.literal_value, vectors.literal_value
+    tile = Tile(scalar_of(bits), lanes.literal_value, rows * columns)
+
+    def codegen(context, b, signature, args):
+        array = context.get_value_type(tile)
+        step = tile.lanes * size_of(tile.dtype)
+        value = ir.Constant(array, ir.Undefined)
+        for j in range(columns):
+            pointer = as_pointer(b, b.add(args[0], I64(j * step)), array.element)
+            vector = b.load(pointer, align=1)
+            for i in range(rows):
+                value = b.insert_value(value, vector, i * columns + j)
+        return value
+
+    return tile(address, bits, lanes, m, vectors), codegen
+
+
+@intrinsic(prefer_literal=True)
+def repeat_columns(typingctx, address, bits, lanes, m, vectors):
+    """A tile of ``m`` rows of ``vectors`` vectors, row i filled with scalar i at ``address``."""
+    if not literals(bits, lanes, m, vectors):
+        return None
+    rows, columns = m.literal_value, vectors.literal_value
+    tile = Tile(scalar_of(bits), lanes.literal_value, rows * columns)
+
+    def codegen(context, b, signature, args):
+        scalar, size = llvm_scalar(tile.dtype), size_of(tile.dtype)
+        value = ir.Constant(context.get_value_type(tile), ir.Undefined)
+        for i in range(rows):
+            pointer = as_pointer(b, b.add(args[0], I64(i * size)), scalar)
+            vector = splat(b, b.load(pointer, align=1), tile.lanes)
+            for j in range(columns):
+                value = b.insert_value(value, vector, i * columns + j)
+        return value
+
+    return tile(address, bits, lanes, m, vectors), codegen
+
+
+@intrinsic
+def add_tile(typingctx, tile, address):
+    """``tile`` plus the vectors that lie one after the other at ``address``."""
+
+    def codegen(context, b, signature, args):
+        value, size = args[0], size_of(tile.dtype)
+        for i in range(tile.count):
+            vector = b.extract_value(value, i)
+            pointer = as_pointer(b, b.add(args[1], I64(i * tile.lanes * size)), vector.type)
+            total = b.fadd(vector, b.load(pointer, align=1))
+            value = b.insert_value(value, total, i)
+        return value
+
+    return tile(tile, types.int64), codegen
+
+
+@intrinsic
+def store_tile(typingctx, tile, address):
+    """Write the vectors of ``tile`` one after the other at ``address``."""
+
+    def codegen(context, b, signature, args):
+        step = tile.lanes * size_of(tile.dtype)
+        for i in range(tile.count):
+            vector = b.extract_value(args[0], i)
+            pointer = as_pointer(b, b.add(args[1], I64(i * step)), vector.type)
+            b.store(vector, pointer, align=1)
+        return context.get_dummy_value()
+
+    return types.void(tile, address), codegen
+
+
+@intrinsic(prefer_literal=True)
+def outer(typingctx, tile, rows, offset, pitch, fixed, m, b_rows, b_offset, vectors):
+    """One rank-1 update: scalars times vectors.
+
+    Row ``(r, i)`` of the tile is the scalar at ``rows[r] + offset + i * pitch``, for each address
+    of the tuple ``rows`` and ``i < m``. Column ``(q, j)`` is vector ``j`` at ``b_rows[q] +
+    b_offset``, for each address of the tuple ``b_rows`` and ``j < vectors``. Their product is added
+    to vector ``row * columns + column`` of ``tile``. A ``pitch`` known when compiling costs no
+    register: it is given as ``fixed``, which is 0 otherwise.
+    """
+    if not literals(fixed, m, vectors):
+        return None
+    count, dtype, lanes, size = m.literal_value, tile.dtype, tile.lanes, size_of(tile.dtype)
+    known = fixed.literal_value
+    columns = [(q, j) for q in range(len(b_rows)) for j in range(vectors.literal_value)]
+    if len(rows) * count * len(columns) != tile.count:
+        raise ValueError(
+            f"{len(rows)} x {count} x {len(columns)} is no tile of {tile.count} vectors"
+        )
+
+    def codegen(context, b, signature, args):
+        value, bases, shift, step, _, _, b_bases, b_shift, _ = args
+        scalar = llvm_scalar(dtype)
+        vector = ir.VectorType(scalar, lanes)
+
+        def load(q, j):
+            start = b.add(b.extract_value(b_bases, q), b_shift)
+            return b.load(as_pointer(b, b.add(start, I64(j * lanes * size)), vector), align=1)
+
+        right = [load(q, j) for q, j in columns]
+        for r in range(len(rows)):
+            base = b.add(b.extract_value(bases, r), shift)
+            for i in range(count):
+                if known:
+                    address = b.add(base, I64(i * known))
+                else:
+                    # Three to a base: base, base + step and base + 2 * step are addressing modes.
+                    if i and i % 3 == 0:
+                        base = b.add(base, b.mul(step, I64(3)))
+                    address = b.add(base, b.mul(step, I64(i % 3)))
+                left = splat(b, b.load(as_pointer(b, address, scalar), align=1), lanes)
+                for j, column in enumerate(right):
+                    k = (r * count + i) * len(right) + j
+                    total = multiply_add(b, left, column, b.extract_value(value, k))
+                    value = b.insert_value(value, total, k)
+        return value
+
+    signature = tile(tile, rows, types.int64, types.int64, fixed, m, b_rows, types.int64, vectors)
+    return signature, codegen
+
+
+@intrinsic(prefer_literal=True)
+def inner(typingctx, tile, a, b_rows, valid, masked):
+    """One step of dot products: vectors times vectors.
+
+    ``tile[i * len(b_rows) + j] += vector(a[i]) * vector(b_rows[j])`` for the addresses in the two
+    tuples. With ``masked`` 1 only the first ``valid`` lanes are read, the others count as zero.
+    """
+    if not literals(masked):
+        return None
+    dtype, lanes = tile.dtype, tile.lanes
+
+    def codegen(context, b, signature, args):
+        value, left, right, count, _ = args
+        vector = ir.VectorType(llvm_scalar(dtype), lanes)
+        mask = prefix_mask(b, lanes, count) if masked.literal_value else None
+
+        def load(addresses, i):
+            address = b.extract_value(addresses, i)
+            if mask is not None:
+                return masked_load(b, address, vector, mask)
+            return b.load(as_pointer(b, address, vector), align=1)
+
+        columns = [load(right, j) for j in range(len(b_rows))]
+        for i in range(len(a)):
+            row = load(left, i)
+            for j, column in enumerate(columns):
+                k = i * len(columns) + j
+                total = multiply_add(b, row, column, b.extract_value(value, k))
+                value = b.insert_value(value, total, k)
+        return value
+
+    return tile(tile, a, b_rows, types.int64, masked), codegen
+
+
+@intrinsic
+def add_sums(typingctx, tile, address):
+    """Add the sum over the lanes of each vector of ``tile`` to the scalars at ``address``."""
+
+    def codegen(context, b, signature, args):
+        size = size_of(tile.dtype)
+        for i in range(tile.count):
+            vector = b.extract_value(args[0], i)
+            width = tile.lanes // 2
+            while width:
+                low = shuffle(b, vector, vector, list(range(width)))
+                high = shuffle(b, vector, vector, list(range(width, 2 * width)))
+                vector = b.fadd(low, high)
+                width //= 2
+            pointer = as_pointer(b, b.add(args[1], I64(i * size)), llvm_scalar(tile.dtype))
+            total = b.fadd(b.load(pointer, align=1), b.extract_element(vector, I32(0)))
+            b.store(total, pointer, align=1)
+        return context.get_dummy_value()
+
+    return types.void(tile, address), codegen

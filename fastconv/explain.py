@@ -1,0 +1,198 @@
+"""What a call would do, and why: the plan of a convolution, told without running it."""
+
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from . import dispatch
+from ._arguments import Ints, Padding, one_of, sizes
+from ._arrays import checked_dtype
+from .cpu import threads
+from .geometry import ConvGeometry, forward_geometry
+
+DIRECTIONS = ("forward", "weight_gradient", "input_gradient")
+LAYOUTS = ("NCHW", "NHWC")
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One kernel of a plan.
+
+    Attributes
+    ----------
+    name : str
+        The kernel, as module.function.
+    constants : dict of str to int
+        What it was compiled for: lanes, tile sizes and the like.
+    units : int
+        Pieces of work, set by the geometry, that threads share out.
+    """
+
+    name: str
+    constants: dict[str, int]
+    units: int
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What one pass of one geometry does.
+
+    Attributes
+    ----------
+    direction, algorithm : str
+    geometry : ConvGeometry
+    stages : tuple of Stage
+        The kernels in the order they run; the last but one or the last does the arithmetic.
+    threads : int
+        Threads that the call would use.
+    flops : int
+        Twice the multiply-adds of the pass.
+    bytes : int
+        Bytes of the two operands and of the result: what must be moved at least.
+    workspace : int
+        Bytes of scratch memory, kept for the next call.
+    """
+
+    direction: str
+    algorithm: str
+    geometry: ConvGeometry
+    stages: tuple[Stage, ...]
+    threads: int
+    flops: int
+    bytes: int
+    workspace: int
+
+    @property
+    def intensity(self) -> float:
+        """Flops for each byte that must be moved."""
+        return self.flops / self.bytes
+
+    def roofline(self, peak: float, bandwidth: float) -> float:
+        """Return the most GFLOP/s that a machine allows this pass.
+
+        Parameters
+        ----------
+        peak : float
+            The machine's peak in GFLOP/s.
+        bandwidth : float
+            Its memory bandwidth in GB/s.
+
+        Returns
+        -------
+        float
+            The lower of the two roofs: Williams, Waterman and Patterson, "Roofline: an
+            insightful visual performance model", 2009.
+        """
+        return min(peak, self.intensity * bandwidth)
+
+    def __str__(self) -> str:
+        g = self.geometry
+        lines = [
+            f"{self.direction} by {self.algorithm}: "
+            f"{g.input_shape} * {g.weight_shape} -> {g.output_shape}",
+            f"  {self.flops / 1e9:.3f} GFLOP, {self.bytes / 1e6:.2f} MB moved at least "
+            f"({self.intensity:.1f} flops a byte), {self.workspace / 1e6:.2f} MB of workspace",
+            f"  on {self.threads} thread{'s' if self.threads > 1 else ''}:",
+        ]
+        for stage in self.stages:
+            made_for = ", ".join(f"{name} {value}" for name, value in stage.constants.items())
+            lines.append(f"    {stage.name} ({made_for}), {stage.units} units")
+        return "\n".join(lines)
+
+
+def explain(
+    input_shape: tuple[int, ...],
+    weight_shape: tuple[int, ...],
+    stride: Ints = 1,
+    padding: Padding = 0,
+    dilation: Ints = 1,
+    groups: int = 1,
+    *,
+    direction: str = "forward",
+    dtype: DTypeLike = np.float32,
+    layout: str = "NCHW",
+    algorithm: str = "auto",
+) -> Explanation:
+    """Tell what a convolution of these sizes would do, without running it.
+
+    The rank follows from ``weight_shape``. The kernels are compiled, or loaded, on the way.
+
+    Parameters
+    ----------
+    input_shape : tuple of int
+        (N, C, *spatial).
+    weight_shape : tuple of int
+        (K, C // groups, *kernel).
+    stride, padding, dilation, groups
+        As in `conv2d`.
+    direction : {"forward", "weight_gradient", "input_gradient"}
+        Which pass.
+    dtype : dtype
+        float32 or float64.
+    layout : {"NCHW", "NHWC"}
+        Whether pixels or channels are contiguous in memory, at any rank.
+    algorithm : {"auto", "direct", "im2col"}
+
+    Returns
+    -------
+    Explanation
+        Printed, a few lines of text.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for `conv2d`; also for a ``weight_shape`` that is not 3-D, 4-D or 5-D.
+
+    Examples
+    --------
+    >>> import fastconv
+    >>> plan = fastconv.explain((8, 64, 56, 56), (64, 64, 3, 3), padding=1)
+    >>> plan.algorithm, plan.flops
+    ('direct', 1849688064)
+    """
+    one_of(direction, "direction", DIRECTIONS)
+    one_of(layout, "layout", LAYOUTS)
+    one_of(algorithm, "algorithm", dispatch.ALGORITHMS)
+    kind = checked_dtype(dtype)
+    shapes = sizes(input_shape, "input_shape"), sizes(weight_shape, "weight_shape")
+    rank = len(shapes[1]) - 2
+    if rank not in (1, 2, 3):
+        raise ValueError(f"weight_shape must have 3, 4 or 5 sizes, got {weight_shape}")
+    names = ("input_shape", "weight_shape")
+    g = forward_geometry(*shapes, stride, padding, dilation, groups, rank, names)
+    x, y = (_strides(s, kind.itemsize, layout) for s in (g.input_shape, g.output_shape))
+    w = _strides(g.weight_shape, kind.itemsize, "NCHW")
+    strides = {
+        "forward": (x, w, y),
+        "weight_gradient": (x, y, w),
+        "input_gradient": (y, w, x),
+    }[direction]
+    plan = dispatch.plan(direction, g, kind.itemsize * 8, *strides, algorithm)
+    elements = sum(prod(s) for s in (g.input_shape, g.weight_shape, g.output_shape))
+    return Explanation(
+        direction=direction,
+        algorithm=plan.algorithm,
+        geometry=g,
+        stages=tuple(
+            Stage(step.kernel.name, dict(step.kernel.constants), step.units)
+            for step in plan.program.steps
+        ),
+        threads=1 if plan.program.serial else threads.allowed(),
+        flops=g.flops,
+        bytes=elements * kind.itemsize,
+        workspace=plan.program.workspace,
+    )
+
+
+def _strides(shape: tuple[int, ...], size: int, layout: str) -> tuple[int, ...]:
+    """Byte strides of a contiguous array, channels innermost for NHWC."""
+    axes = list(range(len(shape)))
+    if layout == "NHWC":
+        axes.append(axes.pop(1))
+    strides = [0] * len(shape)
+    for axis in reversed(axes):
+        strides[axis] = size
+        size *= shape[axis]
+    return tuple(strides)
