@@ -95,15 +95,17 @@ def correlate(bits: int, lanes: int, rho: int, m: int, vectors: int, fixed: int)
 @reads(
     "units", "splits", "chunks", "chunk_rows", "rows", "x_rows", "length", "x_step",
     "tiles", "tile_parts", "last_line", "lines", "pitch", "blocks", "block_parts", "x_blocks",
-    "staged", "x_offset", "packed", "block_bytes", "partial", "block_sums", "split_sums",
+    "staged", "x_offset", "packer", "block_bytes", "scratch", "scratch_bytes",
+    "partial", "block_sums", "split_sums",
 )  # fmt: skip
 def correlate_gradient(bits: int, lanes: int, rho: int, m: int, vectors: int, fixed: int) -> Any:
     """Weight gradient: tiles of ``rho`` lines x ``m`` elements by ``vectors`` vectors of channels.
 
     A line is ``m`` image elements ``pitch`` apart (``fixed`` bytes where known when compiling) that
     meet the same gradient pixel: taps side by side, or input channels. A unit is a split of the
-    pixels by a part of the channel blocks by a part of the lines; its sums go to the workspace,
-    chunk by chunk of pixels that stay in cache.
+    pixels by a part of the channel blocks by a part of the lines. It goes through its pixels in
+    chunks: ``packer`` packs a block's gradient into the slot's scratch, where it stays in cache
+    while all lines pass over it; sums wait in the workspace from one chunk to the next.
     """
     fields = len(correlate_gradient.fields)  # type: ignore[attr-defined]
     line = vectors * lanes * bits // 8
@@ -113,15 +115,21 @@ def correlate_gradient(bits: int, lanes: int, rho: int, m: int, vectors: int, fi
     def kernel(args, x, w, y, bias, workspace, slot, slots):
         (units, splits, chunks, chunk_rows, rows, x_rows, length, x_step,
          tiles, tile_parts, last_line, lines, pitch, blocks, block_parts, x_blocks,
-         staged, x_offset, packed, block_bytes, partial, block_sums,
-         split_sums) = simd.words(args, fields)  # fmt: skip
+         staged, x_offset, packer, block_bytes, scratch, scratch_bytes,
+         partial, block_sums, split_sums) = simd.words(args, fields)  # fmt: skip
         source = (workspace if staged else x) + x_offset
-        for unit in range(slot * units // slots, (slot + 1) * units // slots):
+        gradient = workspace + scratch + slot * scratch_bytes
+        pack, constants = simd.word(packer, 0), simd.word(packer, 1)
+        unit, end = slot * units // slots, (slot + 1) * units // slots
+        while unit < end:
+            # Units that differ in their lines alone share each packed chunk.
             tile_part = unit % tile_parts
+            parts = min(tile_parts - tile_part, end - unit)
             block_part = unit // tile_parts % block_parts
             split = unit // tile_parts // block_parts
+            unit += parts
             first_tile = tile_part * tiles // tile_parts
-            last_tile = (tile_part + 1) * tiles // tile_parts
+            last_tile = (tile_part + parts) * tiles // tile_parts
             first_block = block_part * blocks // block_parts
             last_block = (block_part + 1) * blocks // block_parts
             first_chunk, last_chunk = split * chunks // splits, (split + 1) * chunks // splits
@@ -129,8 +137,11 @@ def correlate_gradient(bits: int, lanes: int, rho: int, m: int, vectors: int, fi
                 row = chunk * chunk_rows
                 here = min(chunk_rows, rows - row)
                 for block in range(first_block, last_block):
+                    # The packer puts row r of a block at its place from the workspace on.
+                    moved = gradient - block * block_bytes - row * length * line
+                    for r in range(block * rows + row, block * rows + row + here):
+                        simd.call(pack, (constants, x, w, y, bias, moved, r, blocks * rows))
                     x_base = source + simd.word(x_blocks, block)
-                    gradient = (workspace + packed + block * block_bytes + row * length * line,)
                     sums_at = workspace + partial + split * split_sums + block * block_sums
                     for t in range(first_tile, last_tile):
                         place = sums_at + t * tile_bytes
@@ -140,7 +151,7 @@ def correlate_gradient(bits: int, lanes: int, rho: int, m: int, vectors: int, fi
                             sums = simd.load_tile(place, bits, lanes, count)
                         scalars = simd.lookup(x_base, lines, t * rho, last_line, rho)
                         sums = tile.contract_rows(
-                            sums, scalars, pitch, fixed, m, gradient, vectors,
+                            sums, scalars, pitch, fixed, m, (gradient,), vectors,
                             here, x_rows + 8 * row, length, x_step,
                         )  # fmt: skip
                         simd.store_tile(sums, place)

@@ -9,7 +9,7 @@ import numpy as np
 from fastconv.cpu import channel_lanes, pixel_lanes
 from fastconv.cpu.direct import phase_table, unit_moves
 from fastconv.cpu.lowering import Lowered
-from fastconv.cpu.operands import Operands, pack_gradient, stage
+from fastconv.cpu.operands import Operands, gradient_lanes, stage
 from fastconv.cpu.planning import (
     Blocks,
     block_table,
@@ -20,7 +20,15 @@ from fastconv.cpu.planning import (
     pieces,
 )
 from fastconv.cpu.program import Constant, Step, compiled
-from fastconv.cpu.staging import OPERAND_W, Padding, View, Workspace, stage_planes, view_of
+from fastconv.cpu.staging import (
+    OPERAND_W,
+    Padding,
+    View,
+    Workspace,
+    pack_step,
+    stage_planes,
+    view_of,
+)
 
 _CHUNK_PIXELS = 512  # pixels whose packed gradient stays in cache while all lines pass over them
 _PARTIAL_BYTES = 1 << 24  # bytes of partial sums that splitting the pixels may take
@@ -112,15 +120,13 @@ def _spread(counts: list[int], steps: list[int]) -> np.ndarray:
 def _line_steps(low: Lowered, arrays: Operands, space: Workspace, threads: int) -> list[Step]:
     steps, x = stage(low, arrays, space, pixels_contiguous=False)
     dy = view_of(arrays.w)
-    over = loops(low.parts[0], low.N, x, dy, any_axis=True)
+    over = loops(low.parts[0], low.N, x, dy, any_axis=True, longest=_CHUNK_PIXELS)
     rows, length = len(over.x_rows), over.pixels.count
     lines = _lines(low, arrays, x)
     shape = line_tile(len(lines.starts), lines.m, low.target_channels, arrays.lanes)
     width = shape.vectors * arrays.lanes
     blocks = block_table(low.groups, low.target_channels, width, overlap=False)
-    pack, packed, block_bytes = pack_gradient(
-        low, arrays, over.y_rows, over.pixels, blocks, width, space
-    )
+    gradient = gradient_lanes(low, arrays, over.y_rows, over.pixels, blocks, width)
     tiles = -(-len(lines.starts) // shape.rho)
     chunk_rows = max(1, _CHUNK_PIXELS // length)
     chunks = -(-rows // chunk_rows)
@@ -145,12 +151,15 @@ def _line_steps(low: Lowered, arrays: Operands, space: Workspace, threads: int) 
         "x_blocks": blocks.group * (low.source_channels * x.channel),
         "staged": int(x.staged),
         "x_offset": x.offset,
-        "packed": packed,
-        "block_bytes": block_bytes,
+        "packer": pack_step(gradient, OPERAND_W, 0, block_by_block=True),
+        "block_bytes": gradient.block_bytes,
         "partial": space.take(cut.splits * len(blocks.group) * block_sums),
         "block_sums": block_sums,
         "split_sums": len(blocks.group) * block_sums,
     }
+    chunk_bytes = -(-chunk_rows * length * width * arrays.size // 64) * 64
+    constants["scratch"] = space.take(chunk_bytes * min(threads, cut.units))
+    constants["scratch_bytes"] = chunk_bytes
     fixed = lines.pitch if lines.pitch == arrays.size else 0
     kernel = compiled(
         channel_lanes.correlate_gradient,
@@ -160,7 +169,7 @@ def _line_steps(low: Lowered, arrays: Operands, space: Workspace, threads: int) 
     finish = finish_lines(
         low, arrays, constants, lines.sources, blocks, shape.vectors, space, threads
     )
-    return [*steps, pack, main, finish]
+    return [*steps, main, finish]
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from fastconv.cpu.channel_lanes import store_kind
 from fastconv.cpu.column_blocks import PIXELS
 from fastconv.cpu.direct_gradient import finish_lines
 from fastconv.cpu.lowering import Correlation, Lowered
-from fastconv.cpu.operands import Operands, pack_bias, pack_gradient, pack_weights, stage
+from fastconv.cpu.operands import Operands, gradient_lanes, pack_bias, pack_weights, packed, stage
 from fastconv.cpu.planning import (
     Axis,
     block_table,
@@ -19,7 +19,7 @@ from fastconv.cpu.planning import (
     target_loops,
 )
 from fastconv.cpu.program import Constant, Step, compiled
-from fastconv.cpu.staging import View, Workspace, view_of
+from fastconv.cpu.staging import OPERAND_W, View, Workspace, view_of
 
 _COLUMN_BYTES = 600_000  # of a column block, that stay in the second-level cache
 _WAITING_BYTES = 1 << 21  # bytes of sums that wait, in each thread, for their next channels
@@ -139,9 +139,8 @@ def weight_gradient(low: Lowered, arrays: Operands, space: Workspace, threads: i
     channel_parts = -(-channels // line_channels)
     m, tiles = shape.m, -(-line_channels * taps // shape.m)
     blocks = block_table(low.groups, low.target_channels, width, overlap=False)
-    pack, packed, block_bytes = pack_gradient(
-        low, arrays, over.y_rows, over.pixels, blocks, width, space
-    )
+    lanes = gradient_lanes(low, arrays, over.y_rows, over.pixels, blocks, width)
+    pack, place, block_bytes = packed(lanes, OPERAND_W, space)
     block_sums = channel_parts * tiles * m * width * arrays.size
     all_sums = len(blocks.group) * block_sums
     units = splits * low.groups * channel_parts
@@ -154,7 +153,7 @@ def weight_gradient(low: Lowered, arrays: Operands, space: Workspace, threads: i
         "channel_parts": channel_parts,
         "line_channels": line_channels,
         "tiles": tiles,
-        "packed": packed,
+        "packed": place,
         "block_bytes": block_bytes,
         "partial": space.take(splits * all_sums),
         "block_sums": block_sums,

@@ -128,12 +128,13 @@ def lower_input_gradient(g: ConvGeometry) -> Lowered:
 
 
 def subsampled(low: Lowered) -> tuple[Lowered, tuple[int, ...]]:
-    """A pass with one tap and no padding as one of stride 1, and the source's step along each axis.
+    """A pass with one tap at the origin as one of stride 1, and the source's step along each axis.
 
     A strided 1x1 convolution touches only every s-th pixel: seen alone, they are a plain image.
     """
     steps = tuple(axis.move for axis in low.parts[0].axes)
-    if low.needs_padding or len(low.parts) > 1 or any(len(a.taps) != 1 for a in low.parts[0].axes):
+    at_origin = all([o for _, o in axis.taps] == [0] for axis in low.parts[0].axes)
+    if low.needs_padding or len(low.parts) > 1 or not at_origin:
         return low, (1,) * len(steps)
     axes = tuple(AxisPart(a.start, a.step, a.count, 1, a.taps) for a in low.parts[0].axes)
     counts = tuple(axis.count for axis in axes)

@@ -118,7 +118,7 @@ def pack_weights(
     low: Lowered, part: Correlation, arrays: Operands, blocks: Blocks, width: int, space: Workspace
 ) -> tuple[Step, int, int]:
     """The step that packs all weights of ``part``: step, place, bytes of a block."""
-    return _packed(weight_lanes(low, part, arrays, blocks, width), OPERAND_W, space)
+    return packed(weight_lanes(low, part, arrays, blocks, width), OPERAND_W, space)
 
 
 def pack_bias(
@@ -128,17 +128,16 @@ def pack_bias(
     first = (blocks.group * low.target_channels + blocks.first) * arrays.size
     origin = np.zeros(1, np.int64)
     lanes = Lanes(first, blocks.present, origin, origin, arrays.size, width, arrays.bits)
-    step, place, _ = _packed(lanes, OPERAND_BIAS, space)
+    step, place, _ = packed(lanes, OPERAND_BIAS, space)
     return step, place
 
 
-def pack_gradient(
-    low: Lowered, arrays: Operands, rows: np.ndarray, pixels: Axis, blocks: Blocks, width: int,
-    space: Workspace,
-) -> tuple[Step, int, int]:  # fmt: skip
-    """The output gradient as [block][image row][pixel][width]: step, place, bytes of a block."""
+def gradient_lanes(
+    low: Lowered, arrays: Operands, rows: np.ndarray, pixels: Axis, blocks: Blocks, width: int
+) -> Lanes:
+    """The output gradient as [block][image row][pixel][width]."""
     channel = arrays.w[1]
-    lanes = Lanes(
+    return Lanes(
         blocks_from=(blocks.group * low.target_channels + blocks.first) * channel,
         valid=blocks.present,
         outer_from=rows,
@@ -147,9 +146,9 @@ def pack_gradient(
         width=width,
         bits=arrays.bits,
     )
-    return _packed(lanes, OPERAND_W, space)
 
 
-def _packed(lanes: Lanes, operand: int, space: Workspace) -> tuple[Step, int, int]:
+def packed(lanes: Lanes, operand: int, space: Workspace) -> tuple[Step, int, int]:
+    """The step that packs all of ``lanes`` into the workspace: step, place, bytes of a block."""
     place = space.take(lanes.bytes)
     return pack_step(lanes, operand, place), place, lanes.block_bytes

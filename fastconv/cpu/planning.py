@@ -34,15 +34,20 @@ class Loops:
     pixels: Axis
 
 
-def loops(part: Correlation, N: int, x: View, y: View, any_axis: bool) -> Loops:
+def loops(
+    part: Correlation, N: int, x: View, y: View, any_axis: bool, longest: int | None = None
+) -> Loops:
     """The loops of ``part``, neighbouring axes merged where both arrays allow it.
 
-    ``any_axis`` lets the longest axis be the pixels where the last is very short.
+    ``any_axis`` lets another axis be the pixels where the last is very short; rows beyond
+    ``longest`` are cut into equal pieces where their length has a fitting divisor.
     """
     axes, origin = _axes(part, N, x, y)
-    merged = _merged(axes)
+    merged = _merged(axes, keep_last=not any_axis)
     if any_axis and merged[-1].count < 4:
         merged.sort(key=lambda axis: axis.count)
+    if longest is not None and merged[-1].count > longest:
+        merged[-1:] = _cut_row(merged[-1], longest)
     return _tabled(merged, origin)
 
 
@@ -54,7 +59,8 @@ def row_loops(part: Correlation, N: int, x: View, y: View) -> Loops:
 def target_loops(part: Correlation, N: int, y: View) -> Loops:
     """The loops of ``part`` over its target alone, merged into rows as long as they can be."""
     axes, origin = _axes(part, N, y, y)
-    return _tabled(_merged([Axis(a.count, a.y_step, a.y_step) for a in axes]), origin)
+    targets = [Axis(a.count, a.y_step, a.y_step) for a in axes]
+    return _tabled(_merged(targets, keep_last=False), origin)
 
 
 def _axes(part: Correlation, N: int, x: View, y: View) -> tuple[list[Axis], int]:
@@ -66,19 +72,26 @@ def _axes(part: Correlation, N: int, x: View, y: View) -> tuple[list[Axis], int]
     return axes, origin
 
 
-def _merged(axes: list[Axis]) -> list[Axis]:
+def _merged(axes: list[Axis], keep_last: bool) -> list[Axis]:
     merged = [axes[-1]]
     for axis in reversed(axes[:-1]):
         inner = merged[0]
         if axis.count == 1:
             continue
-        if inner.count == 1:
+        if inner.count == 1 and not keep_last:
             merged[0] = axis
         elif (axis.x_step, axis.y_step) == (inner.count * inner.x_step, inner.count * inner.y_step):
             merged[0] = Axis(axis.count * inner.count, inner.x_step, inner.y_step)
         else:
             merged.insert(0, axis)
     return merged
+
+
+def _cut_row(row: Axis, longest: int) -> list[Axis]:
+    fitting = (d for d in range(longest, longest // 8, -1) if row.count % d == 0)
+    piece = next(fitting, row.count)
+    outer = Axis(row.count // piece, row.x_step * piece, row.y_step * piece)
+    return [outer, Axis(piece, row.x_step, row.y_step)]
 
 
 def _tabled(axes: list[Axis], origin: int) -> Loops:
