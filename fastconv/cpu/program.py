@@ -24,6 +24,7 @@ import numpy as np
 from numba import njit, prange, types
 from numba.core.caching import FunctionCache, NullCache
 from numba.core.ccallback import CFunc
+from numba.core.runtime import rtsys
 
 from fastconv.cpu import simd, threads
 
@@ -47,6 +48,20 @@ class _SourceKeyedCache(FunctionCache):  # type: ignore[misc]
     def _index_key(self, sig: Any, codegen: Any) -> tuple[Any, ...]:
         return (*super()._index_key(sig, codegen), _sources_hash())
 
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        # Unlike Numba's own, without `target_context.refresh()`: that imports all that a compilation
+        # may need (0.1 s and more). A compiled kernel needs only the runtime's symbols.
+        rtsys.initialize(target_context)
+        with self._guard_against_spurious_io_errors():
+            return self._load_overload(sig, target_context)
+
+
+def _disk_cache(function: Callable[..., Any]) -> Any:
+    try:
+        return _SourceKeyedCache(function)
+    except RuntimeError:  # nowhere to write
+        return NullCache()
+
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
@@ -67,10 +82,7 @@ def compiled(factory: Callable[..., Any], *constants: int) -> Kernel:
     """
     function = factory(*constants)
     kernel: Any = CFunc(function, (_ARGUMENTS, types.void), locals={}, options={"nopython": True})
-    try:
-        kernel._cache = _SourceKeyedCache(function)
-    except RuntimeError:  # nowhere to write: work without a disk cache
-        kernel._cache = NullCache()
+    kernel._cache = _disk_cache(function)
     kernel.compile()
     given = inspect.signature(factory).bind(*constants).arguments
     name = f"{factory.__module__.rpartition('.')[2]}.{factory.__name__}"
@@ -183,25 +195,19 @@ _DATA_WORD = next(
 )
 
 
-@njit(cache=True)
-def _aligned(address):
-    """The first cache line that starts at or after ``address``."""
-    return (address + 63) & ~63
-
-
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _run_serial(steps, count, x, w, y, bias, workspace):
     x, w, y = simd.word(x, _DATA_WORD), simd.word(w, _DATA_WORD), simd.word(y, _DATA_WORD)
-    bias, workspace = simd.word(bias, _DATA_WORD), _aligned(simd.word(workspace, _DATA_WORD))
+    bias, workspace = simd.word(bias, _DATA_WORD), (simd.word(workspace, _DATA_WORD) + 63) & ~63
     for i in range(count):
         kernel, args = simd.word(steps, 3 * i), simd.word(steps, 3 * i + 1)
         simd.call(kernel, (args, x, w, y, bias, workspace, 0, 1))
 
 
-@njit(cache=True, nogil=True, parallel=True)
+@njit(nogil=True, parallel=True)
 def _run_parallel(steps, count, x, w, y, bias, workspace, most):
     x, w, y = simd.word(x, _DATA_WORD), simd.word(w, _DATA_WORD), simd.word(y, _DATA_WORD)
-    bias, workspace = simd.word(bias, _DATA_WORD), _aligned(simd.word(workspace, _DATA_WORD))
+    bias, workspace = simd.word(bias, _DATA_WORD), (simd.word(workspace, _DATA_WORD) + 63) & ~63
     for i in range(count):
         kernel, args = simd.word(steps, 3 * i), simd.word(steps, 3 * i + 1)
         slots = min(most, simd.word(steps, 3 * i + 2))
@@ -210,3 +216,7 @@ def _run_parallel(steps, count, x, w, y, bias, workspace, most):
         else:
             for slot in prange(slots):
                 simd.call(kernel, (args, x, w, y, bias, workspace, slot, slots))
+
+
+for _driver in (_run_serial, _run_parallel):
+    _driver._cache = _disk_cache(_driver.py_func)
