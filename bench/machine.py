@@ -11,69 +11,41 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
-from numba import njit, types
-from numba.core import cgutils
-from numba.extending import intrinsic
+from numba import njit
 
 import fastconv
+from fastconv.cpu import simd
+from fastconv.cpu.planning import column_tile
 from fastconv.machine import machine_info
 
-CHAINS = 12  # independent accumulators: covers fma latency x issue width, fits 16 registers
-ROUNDS = 2_000_000
+VECTORS = 2  # of a tile's rows
+ROUNDS = 1_000_000
 COPY_BYTES = 256 * 2**20  # far beyond any last-level cache's share
 REPEATS = 5
 PACKAGES = ("numba", "llvmlite", "numpy", "scipy", "torch")
 
 
-@intrinsic
-def _fma_chains(typingctx: Any, rounds: Any, x: Any, y: Any) -> Any:
-    """CHAINS vector accumulators, each taking acc = x * y + acc, ``rounds`` times; their sum."""
+def _tile_loop(bits: int, lanes: int, m: int) -> Any:
+    """A function (rounds, operands, result) that runs the kernels' own tile on operands in L1."""
+    size, count = bits // 8, m * VECTORS
 
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        element = context.get_value_type(x)
-        lanes = machine_info().vector_bits // x.bitwidth
-        vector = ir.VectorType(element, lanes)
-        count, first, second = args
-        a, b = (_splat(builder, vector, value) for value in (first, second))
-        kind = ir.FunctionType(vector, [vector] * 3)
-        name = f"llvm.fma.v{lanes}f{x.bitwidth}"
-        fma = cgutils.get_or_insert_function(builder.module, kind, name)
-        before = builder.block
-        loop, done = (builder.append_basic_block(name) for name in ("chains", "done"))
-        builder.branch(loop)
-        builder.position_at_end(loop)
-        step = builder.phi(count.type)
-        step.add_incoming(ir.Constant(count.type, 0), before)
-        accumulators = [builder.phi(vector) for _ in range(CHAINS)]
-        for i, phi in enumerate(accumulators):  # different starts: no two chains may be merged
-            phi.add_incoming(ir.Constant(vector, [float(i)] * lanes), before)
-            phi.add_incoming(builder.call(fma, (a, b, phi)), loop)
-        following = builder.add(step, ir.Constant(count.type, 1))
-        step.add_incoming(following, loop)
-        builder.cbranch(builder.icmp_signed("<", following, count), loop, done)
-        builder.position_at_end(done)
-        total = functools.reduce(builder.fadd, [phi.incomings[1][0] for phi in accumulators])
-        return builder.extract_element(total, ir.Constant(ir.IntType(32), 0))
+    @njit(nogil=True)
+    def run(rounds: int, operands: int, result: int) -> None:
+        sums = simd.zeros(bits, lanes, count)
+        for i in range(rounds):
+            # Moving on keeps the loads in the loop, as they are in a convolution.
+            offset = (i & 7) * 64
+            sums = simd.outer(
+                sums, (operands,), offset, size, size, m, (operands,), offset, VECTORS
+            )
+        simd.store_tile(sums, result)
 
-    return x(types.int64, x, x), codegen
-
-
-def _splat(builder: Any, vector: Any, value: Any) -> Any:
-    zero = ir.Constant(ir.IntType(32), 0)
-    one = builder.insert_element(ir.Constant(vector, ir.Undefined), value, zero)
-    indices = ir.Constant(ir.VectorType(ir.IntType(32), vector.count), [0] * vector.count)
-    return builder.shuffle_vector(one, ir.Constant(vector, ir.Undefined), indices)
-
-
-@njit(nogil=True)
-def _run_chains(rounds: int, x: Any, y: Any) -> Any:
-    return _fma_chains(rounds, x, y)
+    return run
 
 
 @functools.cache
 def fma_peak(dtype: str, threads: int) -> float:
-    """The machine's multiply-add peak in GFLOP/s, measured with registers alone.
+    """The machine's multiply-add peak in GFLOP/s: the kernels' own tile, its operands in L1.
 
     Parameters
     ----------
@@ -87,11 +59,17 @@ def fma_peak(dtype: str, threads: int) -> float:
     float
         The best of a few runs: a peak is a bound, and noise only lowers it.
     """
-    one = np.dtype(dtype).type(1)
-    lanes = machine_info().vector_bits // (8 * np.dtype(dtype).itemsize)
-    _run_chains(1, one, one)
-    seconds = _best_seconds(lambda _: _run_chains(ROUNDS, one, one), threads)
-    return 2e-9 * CHAINS * lanes * ROUNDS * threads / seconds
+    bits = 8 * np.dtype(dtype).itemsize
+    lanes = simd.VECTOR_BITS // bits
+    m = column_tile(VECTORS * lanes, lanes).m
+    run = _tile_loop(bits, lanes, m)
+    operands, results = np.zeros(4096, dtype), np.zeros((threads, 4096), dtype)
+    run(1, operands.ctypes.data, results.ctypes.data)
+    places = [row.ctypes.data for row in results]
+    seconds = _best_seconds(
+        lambda worker: run(ROUNDS, operands.ctypes.data, places[worker]), threads
+    )
+    return 2e-9 * m * VECTORS * lanes * ROUNDS * threads / seconds
 
 
 @functools.cache

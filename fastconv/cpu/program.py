@@ -49,8 +49,8 @@ class _SourceKeyedCache(FunctionCache):  # type: ignore[misc]
         return (*super()._index_key(sig, codegen), _sources_hash())
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
-        # Unlike Numba's own, without `target_context.refresh()`: that imports all that a compilation
-        # may need (0.1 s and more). A compiled kernel needs only the runtime's symbols.
+        # Unlike Numba's own, without `target_context.refresh()`: that imports all that a
+        # compilation may need (0.1 s and more), and a compiled kernel needs only some symbols.
         rtsys.initialize(target_context)
         with self._guard_against_spurious_io_errors():
             return self._load_overload(sig, target_context)
