@@ -28,11 +28,14 @@ class Stage:
         What it was compiled for: lanes, tile sizes and the like.
     units : int
         Pieces of work, set by the geometry, that threads share out.
+    thread_bytes : int
+        Bytes of scratch memory for each thread.
     """
 
     name: str
     constants: dict[str, int]
     units: int
+    thread_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +55,8 @@ class Explanation:
     bytes : int
         Bytes of the two operands and of the result: what must be moved at least.
     workspace : int
-        Bytes of scratch memory, kept for the next call.
+        Bytes of scratch memory, kept for the next call; each thread's share included, for as
+        many threads as there are.
     """
 
     direction: str
@@ -176,7 +180,7 @@ def explain(
         algorithm=plan.algorithm,
         geometry=g,
         stages=tuple(
-            Stage(step.kernel.name, dict(step.kernel.constants), step.units)
+            Stage(step.kernel.name, dict(step.kernel.constants), step.units, step.slot_bytes)
             for step in plan.program.steps
         ),
         threads=1 if plan.program.serial else threads.allowed(),

@@ -107,7 +107,7 @@ class Step:
     calls for some of its units, passed as the address of its kernel's and its constants' addresses.
     """
 
-    __slots__ = ("_held", "entry", "kernel", "table", "units")
+    __slots__ = ("_held", "entry", "kernel", "slot_bytes", "table", "units")
 
     def __init__(self, kernel: Kernel, units: int, constants: Mapping[str, Constant]) -> None:
         if set(kernel.fields) != set(constants):
@@ -116,8 +116,13 @@ class Step:
         self.units = units
         self._held = dict(constants)  # their memory is read by address
         self.table = np.array([_word(constants[name]) for name in kernel.fields], dtype=np.int64)
+        #: bytes of the workspace that belong to one slot alone
+        self.slot_bytes = sum(int(_word(constants[name])) for name in _OWN if name in constants)
         #: where its kernel and its constants are, for a kernel that calls it
         self.entry = np.array([kernel.address, self.table.ctypes.data], dtype=np.int64)
+
+
+_OWN = ("scratch_bytes", "columns_bytes")  # constants that tell what each slot has of its own
 
 
 def _word(constant: Constant) -> int:
