@@ -62,7 +62,7 @@ def channel_steps(
 ) -> list[Step]:
     """Correlate one part with lanes over output channels."""
     over = loops(part, low.N, x, y, any_axis=True)
-    shape = channel_tile(len(over.x_rows), over.pixels.count, low.target_channels, arrays.lanes)
+    shape = channel_tile(len(over.x_rows), over.pixels.length, low.target_channels, arrays.lanes)
     width = shape.vectors * arrays.lanes
     blocks = block_table(low.groups, low.target_channels, width, overlap=False)
     weights = weight_lanes(low, part, arrays, blocks, width)
@@ -104,7 +104,7 @@ def _window_steps(
     """Correlate one part with lanes over pixels."""
     moves = tuple(axis.move for axis in part.axes)
     over = loops(unit_moves(part), low.N, x, y, any_axis=False)
-    shape = window_tile(len(over.x_rows), over.pixels.count, low.target_channels, arrays.lanes)
+    shape = window_tile(len(over.x_rows), over.pixels.length, low.target_channels, arrays.lanes)
     blocks = block_table(low.groups, low.target_channels, shape.m, overlap=True)
     pack, weights, block_bytes = pack_weights(low, part, arrays, blocks, shape.m, space)
     bias, bias_from = pack_bias(low, arrays, blocks, shape.m, space)
@@ -124,7 +124,7 @@ def _window_steps(
 
 def unit_moves(part: Correlation) -> Correlation:
     """``part`` on a source split into stride phases: neighbours are neighbours in a phase."""
-    return Correlation(tuple(AxisPart(a.start, a.step, a.count, 1, a.taps) for a in part.axes))
+    return Correlation(tuple(AxisPart(a.start, a.step, a.length, 1, a.taps) for a in part.axes))
 
 
 def phase_table(part: Correlation, x: View, moves: tuple[int, ...]) -> np.ndarray:
@@ -148,7 +148,7 @@ def _common(
         "last_row": len(over.x_rows) - 1,
         "x_rows": over.x_rows,
         "y_rows": over.y_rows,
-        "length": over.pixels.count,
+        "length": over.pixels.length,
         "y_step": over.pixels.y_step,
         "blocks": len(blocks.group),
         "x_blocks": blocks.group * (low.source_channels * x.channel),
@@ -185,5 +185,5 @@ def _scratch(
     shape: TileShape, arrays: Operands, space: Workspace, threads: int, units: int
 ) -> dict[str, Constant]:
     """A place for one tile a slot."""
-    each = -(-shape.count * arrays.lanes * arrays.size // 64) * 64
+    each = -(-shape.registers * arrays.lanes * arrays.size // 64) * 64
     return {"scratch": space.take(each * min(threads, units)), "scratch_bytes": each}

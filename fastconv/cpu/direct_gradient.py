@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -56,8 +56,7 @@ def _prefers_dots(low: Lowered, arrays: Operands) -> bool:
 # --------------------------------------------------------------- lanes over output channels
 
 
-@dataclass(frozen=True, slots=True)
-class _Lines:
+class _Lines(NamedTuple):
     """Lines of ``m`` image elements, ``pitch`` bytes apart, at byte offsets ``starts``.
 
     Entry (input channel, tap) number e of the weights is element ``sources[e]``, counted through
@@ -121,7 +120,7 @@ def _line_steps(low: Lowered, arrays: Operands, space: Workspace, threads: int) 
     steps, x = stage(low, arrays, space, pixels_contiguous=False)
     dy = view_of(arrays.w)
     over = loops(low.parts[0], low.N, x, dy, any_axis=True, longest=_CHUNK_PIXELS)
-    rows, length = len(over.x_rows), over.pixels.count
+    rows, length = len(over.x_rows), over.pixels.length
     lines = _lines(low, arrays, x)
     shape = line_tile(len(lines.starts), lines.m, low.target_channels, arrays.lanes)
     width = shape.vectors * arrays.lanes
@@ -172,8 +171,7 @@ def _line_steps(low: Lowered, arrays: Operands, space: Workspace, threads: int) 
     return [*steps, main, finish]
 
 
-@dataclass(frozen=True, slots=True)
-class _Cut:
+class _Cut(NamedTuple):
     splits: int
     block_parts: int
     tile_parts: int
@@ -250,10 +248,10 @@ def _dot_steps(low: Lowered, arrays: Operands, space: Workspace) -> list[Step]:
     shape = dot_tile(len(entries), channels)
     blocks = block_table(low.groups, channels, shape.rho, overlap=True)
     tiles = -(-len(entries) // shape.m)
-    rows, length = len(over.x_rows), over.pixels.count
+    rows, length = len(over.x_rows), over.pixels.length
     chunk_rows = max(1, 8 * _CHUNK_PIXELS // length)
     chunks = -(-rows // chunk_rows)
-    block_sums = tiles * shape.count * arrays.size
+    block_sums = tiles * shape.registers * arrays.size
     splits = parts_for(len(blocks.group) * tiles, chunks)
     sums: dict[str, Constant] = {
         "splits": splits,

@@ -39,7 +39,7 @@ def _part_steps(
 ) -> list[Step]:
     y = view_of(arrays.y)
     source, target = row_loops(part, low.N, x, y), target_loops(part, low.N, y)
-    length = target.pixels.count
+    length = target.pixels.length
     pixels = len(target.y_rows) * length
     shape = column_tile(low.target_channels, arrays.lanes)
     width = shape.vectors * arrays.lanes
@@ -49,7 +49,7 @@ def _part_steps(
     taps = len(part.taps)
     chunk = _chunk(low.source_channels, taps, arrays.size)
     group_blocks = len(blocks.group) // low.groups
-    tile_bytes = shape.count * arrays.lanes * arrays.size
+    tile_bytes = shape.registers * arrays.lanes * arrays.size
     run_tiles = min(-(-pixels // shape.m), PIXELS // shape.m)
     run_tiles = max(1, min(run_tiles, _WAITING_BYTES // (group_blocks * tile_bytes)))
     pixel_units = -(-pixels // (run_tiles * shape.m)) * low.groups
@@ -102,7 +102,7 @@ def _gathering(
     """What `gather_columns` reads."""
     return {
         "x_rows": rows,
-        "length": pixels.count,
+        "length": pixels.length,
         "x_step": pixels.x_step,
         "x_channel": x.channel,
         "taps": len(part.taps),
@@ -129,7 +129,7 @@ def weight_gradient(low: Lowered, arrays: Operands, space: Workspace, threads: i
     part, channels, dy = low.parts[0], low.source_channels, view_of(arrays.w)
     steps, x = stage(low, arrays, space, pixels_contiguous=False)
     over = row_loops(part, low.N, x, dy)
-    taps, pixels = len(part.taps), len(over.x_rows) * over.pixels.count
+    taps, pixels = len(part.taps), len(over.x_rows) * over.pixels.length
     runs = -(-pixels // PIXELS)
     shape = column_tile(low.target_channels, arrays.lanes)
     width = shape.vectors * arrays.lanes

@@ -9,28 +9,26 @@ structural zero is ever multiplied (the sub-pixel view of Shi et al. 2016, arXiv
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from itertools import product
 from math import prod
+from typing import NamedTuple
 
 import numpy as np
 
 from fastconv.geometry import ConvGeometry
 
 
-@dataclass(frozen=True, slots=True)
-class AxisPart:
-    """Targets ``start + i * step``, i < ``count``, read sources ``i * move + offset`` (padded)."""
+class AxisPart(NamedTuple):
+    """Targets ``start + i * step``, i < ``length``, read sources ``i * move + offset`` (padded)."""
 
     start: int
     step: int
-    count: int
+    length: int
     move: int
     taps: tuple[tuple[int, int], ...]  #: (index of the weight tap, source offset)
 
 
-@dataclass(frozen=True, slots=True)
-class Correlation:
+class Correlation(NamedTuple):
     """One part of a pass: an :class:`AxisPart` for each spatial axis."""
 
     axes: tuple[AxisPart, ...]
@@ -53,11 +51,10 @@ class Correlation:
     @property
     def counts(self) -> tuple[int, ...]:
         """Targets computed along each axis."""
-        return tuple(axis.count for axis in self.axes)
+        return tuple(axis.length for axis in self.axes)
 
 
-@dataclass(frozen=True, slots=True)
-class Lowered:
+class Lowered(NamedTuple):
     """A pass in terms of source and target: which channels, which padding, which parts."""
 
     N: int
@@ -95,7 +92,7 @@ def lower_forward(g: ConvGeometry) -> Lowered:
         target_channels=g.K // g.groups,
         source=g.input,
         before=g.pad_before,
-        padded=tuple((a.count - 1) * a.move + a.taps[-1][1] + 1 for a in axes),
+        padded=tuple((a.length - 1) * a.move + a.taps[-1][1] + 1 for a in axes),
         parts=(Correlation(tuple(axes)),),
         transposed=False,
     )
@@ -107,11 +104,11 @@ def lower_input_gradient(g: ConvGeometry) -> Lowered:
     # All phases share one padded source, so offsets are shifted to the earliest that any reads.
     before = tuple(max([0] + [-o for a in axis for _, o in a.taps]) for axis in phases)
     padded = tuple(
-        max([1] + [a.count + o + b for a in axis for _, o in a.taps])
+        max([1] + [a.length + o + b for a in axis for _, o in a.taps])
         for axis, b in zip(phases, before, strict=True)
     )
     shifted = [
-        [replace(a, taps=tuple((r, o + b) for r, o in a.taps)) for a in axis]
+        [a._replace(taps=tuple((r, o + b) for r, o in a.taps)) for a in axis]
         for axis, b in zip(phases, before, strict=True)
     ]
     return Lowered(
@@ -136,9 +133,9 @@ def subsampled(low: Lowered) -> tuple[Lowered, tuple[int, ...]]:
     at_origin = all([o for _, o in axis.taps] == [0] for axis in low.parts[0].axes)
     if low.needs_padding or len(low.parts) > 1 or not at_origin:
         return low, (1,) * len(steps)
-    axes = tuple(AxisPart(a.start, a.step, a.count, 1, a.taps) for a in low.parts[0].axes)
-    counts = tuple(axis.count for axis in axes)
-    return replace(low, source=counts, padded=counts, parts=(Correlation(axes),)), steps
+    axes = tuple(AxisPart(a.start, a.step, a.length, 1, a.taps) for a in low.parts[0].axes)
+    counts = tuple(axis.length for axis in axes)
+    return low._replace(source=counts, padded=counts, parts=(Correlation(axes),)), steps
 
 
 def _axis_phases(g: ConvGeometry, i: int) -> list[AxisPart]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -27,8 +27,7 @@ from fastconv.cpu.staging import (
 _PIECE = 128  # weights in a row that make a transpose worth its set-up
 
 
-@dataclass(frozen=True, slots=True)
-class Operands:
+class Operands(NamedTuple):
     """Bits of an element, and byte strides of source (N, C, ...), weights and target."""
 
     bits: int
@@ -141,7 +140,7 @@ def gradient_lanes(
         blocks_from=(blocks.group * low.target_channels + blocks.first) * channel,
         valid=blocks.present,
         outer_from=rows,
-        inner_from=np.arange(pixels.count, dtype=np.int64) * pixels.y_step,
+        inner_from=np.arange(pixels.length, dtype=np.int64) * pixels.y_step,
         lane_step=channel,
         width=width,
         bits=arrays.bits,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,17 +16,15 @@ _REGISTERS = 32 if simd.VECTOR_BITS == 512 else 16
 _LATENCY = 4  #: cycles of one multiply-add; two start each cycle
 
 
-@dataclass(frozen=True, slots=True)
-class Axis:
-    """A loop over ``count`` targets; byte steps in source and target."""
+class Axis(NamedTuple):
+    """A loop over ``length`` targets; byte steps in source and target."""
 
-    count: int
+    length: int
     x_step: int
     y_step: int
 
 
-@dataclass(frozen=True, slots=True)
-class Loops:
+class Loops(NamedTuple):
     """The targets of a part: tables of image rows, and the pixels along each."""
 
     x_rows: np.ndarray
@@ -44,9 +42,9 @@ def loops(
     """
     axes, origin = _axes(part, N, x, y)
     merged = _merged(axes, keep_last=not any_axis)
-    if any_axis and merged[-1].count < 4:
-        merged.sort(key=lambda axis: axis.count)
-    if longest is not None and merged[-1].count > longest:
+    if any_axis and merged[-1].length < 4:
+        merged.sort(key=lambda axis: axis.length)
+    if longest is not None and merged[-1].length > longest:
         merged[-1:] = _cut_row(merged[-1], longest)
     return _tabled(merged, origin)
 
@@ -59,7 +57,7 @@ def row_loops(part: Correlation, N: int, x: View, y: View) -> Loops:
 def target_loops(part: Correlation, N: int, y: View) -> Loops:
     """The loops of ``part`` over its target alone, merged into rows as long as they can be."""
     axes, origin = _axes(part, N, y, y)
-    targets = [Axis(a.count, a.y_step, a.y_step) for a in axes]
+    targets = [Axis(a.length, a.y_step, a.y_step) for a in axes]
     return _tabled(_merged(targets, keep_last=False), origin)
 
 
@@ -67,7 +65,7 @@ def _axes(part: Correlation, N: int, x: View, y: View) -> tuple[list[Axis], int]
     """The loops over images and each spatial axis, and the byte offset of the first target."""
     axes, origin = [Axis(N, x.image, y.image)], 0
     for axis, x_pitch, y_pitch in zip(part.axes, x.spatial, y.spatial, strict=True):
-        axes.append(Axis(axis.count, axis.move * x_pitch, axis.step * y_pitch))
+        axes.append(Axis(axis.length, axis.move * x_pitch, axis.step * y_pitch))
         origin += axis.start * y_pitch
     return axes, origin
 
@@ -76,21 +74,21 @@ def _merged(axes: list[Axis], keep_last: bool) -> list[Axis]:
     merged = [axes[-1]]
     for axis in reversed(axes[:-1]):
         inner = merged[0]
-        if axis.count == 1:
+        if axis.length == 1:
             continue
-        if inner.count == 1 and not keep_last:
+        if inner.length == 1 and not keep_last:
             merged[0] = axis
-        elif (axis.x_step, axis.y_step) == (inner.count * inner.x_step, inner.count * inner.y_step):
-            merged[0] = Axis(axis.count * inner.count, inner.x_step, inner.y_step)
+        elif axis[1:] == (inner.length * inner.x_step, inner.length * inner.y_step):
+            merged[0] = Axis(axis.length * inner.length, inner.x_step, inner.y_step)
         else:
             merged.insert(0, axis)
     return merged
 
 
 def _cut_row(row: Axis, longest: int) -> list[Axis]:
-    fitting = (d for d in range(longest, longest // 8, -1) if row.count % d == 0)
-    piece = next(fitting, row.count)
-    outer = Axis(row.count // piece, row.x_step * piece, row.y_step * piece)
+    fitting = (d for d in range(longest, longest // 8, -1) if row.length % d == 0)
+    piece = next(fitting, row.length)
+    outer = Axis(row.length // piece, row.x_step * piece, row.y_step * piece)
     return [outer, Axis(piece, row.x_step, row.y_step)]
 
 
@@ -98,14 +96,13 @@ def _tabled(axes: list[Axis], origin: int) -> Loops:
     *rows, pixels = axes
     x_rows, y_rows = np.zeros(1, np.int64), np.full(1, origin, np.int64)
     for axis in rows:
-        index = np.arange(axis.count, dtype=np.int64)
+        index = np.arange(axis.length, dtype=np.int64)
         x_rows = (x_rows[:, None] + index * axis.x_step).ravel()
         y_rows = (y_rows[:, None] + index * axis.y_step).ravel()
     return Loops(x_rows, y_rows, pixels)
 
 
-@dataclass(frozen=True, slots=True)
-class TileShape:
+class TileShape(NamedTuple):
     """``rho`` image rows x ``m`` scalars by ``vectors`` vectors, and its cycles for a pass."""
 
     rho: int
@@ -114,7 +111,7 @@ class TileShape:
     cycles: float
 
     @property
-    def count(self) -> int:
+    def registers(self) -> int:
         """Vectors held in registers."""
         return self.rho * self.m * self.vectors
 
@@ -217,8 +214,7 @@ def parts_for(units: int, most: int) -> int:
     return max(1, min(most, -(-UNITS // max(units, 1))))
 
 
-@dataclass(frozen=True, slots=True)
-class Blocks:
+class Blocks(NamedTuple):
     """Channels cut into blocks, group by group; one entry a block in each table."""
 
     group: np.ndarray

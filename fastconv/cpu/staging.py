@@ -8,9 +8,8 @@ channels, the channels of a block side by side as one vector row: weights, gradi
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,8 +17,7 @@ from fastconv.cpu import simd
 from fastconv.cpu.program import Constant, Step, compiled, reads
 
 
-@dataclass(frozen=True, slots=True)
-class View:
+class View(NamedTuple):
     """Where kernels find an array: in the operand itself or staged in the workspace.
 
     Strides are in bytes, ``offset`` is the place of element (0, 0, ...) in either.
@@ -102,8 +100,7 @@ def padded_copy(bits: int) -> Any:
     return kernel
 
 
-@dataclass(frozen=True, slots=True)
-class Padding:
+class Padding(NamedTuple):
     """A zero-padded (N, C, *spatial) operand: extents, zeros in front, and the padded extents."""
 
     N: int
@@ -262,8 +259,7 @@ def pack_lanes(bits: int, lanes: int, mode: int) -> Any:
     return kernel
 
 
-@dataclass(frozen=True, slots=True)
-class Lanes:
+class Lanes(NamedTuple):
     """What to pack: byte offsets of blocks, of the outer and of the inner index, and lane pitch."""
 
     blocks_from: np.ndarray
