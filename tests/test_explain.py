@@ -79,3 +79,19 @@ def test_refusals(changes: dict[str, object], error: type[Exception], message: s
     arguments: dict[str, object] = {"input_shape": (1, 1, 8, 8), "weight_shape": (1, 1, 3, 3)}
     with pytest.raises(error, match=message):
         fastconv.explain(**(arguments | changes))
+
+
+@pytest.mark.parametrize(
+    ("size", "layout", "direction", "chosen"),
+    [
+        (2, "NHWC", "forward", "im2col"),
+        (3, "NHWC", "input_gradient", "im2col"),
+        (3, "NHWC", "weight_gradient", "direct"),
+        (3, "NCHW", "forward", "direct"),
+        (4, "NHWC", "forward", "direct"),
+    ],
+)
+def test_auto_goes_by_geometry(size: int, layout: str, direction: str, chosen: str) -> None:
+    shapes = (8, 64, size, size), (64, 64, 3, 3)
+    plan = fastconv.explain(*shapes, padding=1, direction=direction, layout=layout)
+    assert plan.algorithm == chosen

@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import NamedTuple
 
 from fastconv.cpu import threads
-from fastconv.cpu.lowering import lower_forward, lower_input_gradient, subsampled
+from fastconv.cpu.lowering import Lowered, lower_forward, lower_input_gradient, subsampled
 from fastconv.cpu.operands import Operands
 from fastconv.cpu.program import Program
 from fastconv.cpu.staging import Workspace
@@ -33,10 +33,10 @@ class Plan(NamedTuple):
 
 def make_plan(pass_name: str, g: ConvGeometry, arrays: Operands, algorithm: str) -> Plan:
     """The plan of a pass: "forward", "weight_gradient" or "input_gradient"."""
-    chosen = "direct" if algorithm == "auto" else algorithm
-    correlates, gradients = _MODULES[chosen]
     space = Workspace()
     low = lower_input_gradient(g) if pass_name == "input_gradient" else lower_forward(g)
+    chosen = _chosen(pass_name, low, arrays) if algorithm == "auto" else algorithm
+    correlates, gradients = _MODULES[chosen]
     if pass_name == "weight_gradient":
         make = import_module(f"fastconv.cpu.{gradients}").weight_gradient
     else:
@@ -47,3 +47,15 @@ def make_plan(pass_name: str, g: ConvGeometry, arrays: Operands, algorithm: str)
     steps = make(low, arrays, space, threads.most())
     serial = low.multiply_adds < _SERIAL_MULTIPLY_ADDS
     return Plan(chosen, Program(steps, space.size, serial), low.multiply_adds)
+
+
+def _chosen(pass_name: str, low: Lowered, arrays: Operands) -> str:
+    """The algorithm for "auto": direct, unless rows are too short to fill a tile.
+
+    Measured on a Zen 5: with channels last and images of 2x2 and 3x3 pixels, columns that run
+    through all images are 1.15 to 1.5 times as fast; everywhere else direct is no slower.
+    """
+    shortest = max(low.parts[0].counts) < 4 and low.target_channels >= arrays.lanes
+    if pass_name != "weight_gradient" and arrays.channels_last and shortest:
+        return "im2col"
+    return "direct"

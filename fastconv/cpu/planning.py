@@ -121,7 +121,7 @@ def _fits(count: int, others: int) -> bool:
 
 
 # The tile sizes that exist: each costs a fraction of a second to compile, so no more than pay off.
-_PIXELS = {14: 1, 12: 1, 10: 1, 8: 1, 7: 1, 6: 1, 5: 1, 4: 1, 3: 2, 2: 2, 1: 4}  # m: image rows
+_PIXELS = dict.fromkeys(range(14, 3, -1), 1) | {3: 2, 2: 2, 1: 4}  # m: image rows
 _LINES = (14, 12, 10, 8, 7, 6, 5, 4, 3, 2, 1)
 _WINDOWS = ((1, 3), (1, 2), (1, 1), (2, 1), (2, 2), (4, 1))  # (image rows, vectors)
 
