@@ -33,7 +33,7 @@ def checked_array(array: object, name: str) -> Array:
             f"{name} must be in native byte order, got dtype {array.dtype.str!r}: "
             f"convert it, for example with {name}.astype(numpy.{native})"
         )
-    # A memmap becomes the plain array it is a view of; compiled code counts on alignment.
+    # A memmap becomes the plain array it is a view of; an unaligned array is copied.
     plain = np.asarray(array)
     return plain if plain.flags.aligned else plain.copy()
 
@@ -87,9 +87,25 @@ def check_out(out: Array, shape: tuple[int, ...], operands: dict[str, Array]) ->
         raise ValueError("out must be writeable, got a read-only array")
     if not out.flags.aligned:
         raise ValueError("out must be aligned in memory, got an unaligned array")
+    if _overlaps_itself(out):
+        raise ValueError(
+            f"out must have an element of its own for each result, got strides {out.strides} "
+            f"for shape {out.shape}"
+        )
     for other, array in operands.items():
         if _overlap(out, array):
             raise ValueError(f"out must not share memory with {other}, got arrays that overlap")
+
+
+def _overlaps_itself(array: Array) -> bool:
+    """Whether two elements may share memory: an axis steps less far than those inside it reach."""
+    reach = array.itemsize
+    for step, size in sorted((abs(t), s) for t, s in zip(array.strides, array.shape, strict=True)):
+        if size > 1:
+            if step < reach:
+                return True
+            reach += step * (size - 1)
+    return False
 
 
 def _overlap(a: Array, b: Array) -> bool:

@@ -4,7 +4,6 @@ Checking a call and finding its plan takes longer than a small convolution, so t
 under everything that it depends on.
 """
 
-import marshal
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -15,6 +14,7 @@ Array: TypeAlias = np.ndarray[Any, Any]
 Key: TypeAlias = tuple[Any, ...]
 
 _KEPT = 1024
+_PLAIN_ARGUMENTS = {(int,) * 5 + (str,), (int,) * 6 + (str,)}
 
 
 class ReadyCall:
@@ -45,18 +45,22 @@ _ready: dict[Key, ReadyCall] = {}
 
 
 def key_of(kind: str, a: Any, b: Any, bias: Any, arguments: tuple[Any, ...]) -> Key | None:
-    """What a call depends on, or None for one that is not to be kept."""
+    """What a call depends on, or None for one that is not to be kept.
+
+    Shapes, strides and dtypes decide the plan; data never does. Arrays that a check would replace
+    (subclasses, unaligned ones, which it copies) make no key: the plan is for the copy's strides.
+    Arguments that are equal need not be the same (1, 1.0 and True): plain ones stand for
+    themselves, others by their text.
+    """
     if type(a) is not np.ndarray or type(b) is not np.ndarray:
         return None
-    try:
-        # Marshalled, for 1, 1.0 and True are equal as keys but not as arguments.
-        exact = marshal.dumps(arguments)
-    except ValueError:
+    if not (a.flags.aligned and b.flags.aligned):
         return None
+    exact = arguments if tuple(map(type, arguments)) in _PLAIN_ARGUMENTS else repr(arguments)
     key = (kind, a.shape, a.strides, a.dtype, b.shape, b.strides, b.dtype, exact)
     if bias is None:
         return key
-    if type(bias) is not np.ndarray:
+    if type(bias) is not np.ndarray or not bias.flags.aligned:
         return None
     return (*key, bias.shape, bias.strides, bias.dtype)
 

@@ -30,7 +30,7 @@ def forward(
     y = new_result(g.output_shape, x) if out is None else out
     if y.size:
         plan = plan_for("forward", g, x, w, y, algorithm)
-        plan.program.run(x, w, y, _no_bias(g.K, x) if bias is None else contiguous(bias))
+        plan.program.run(x, w, y, _no_bias(g.K, x) if bias is None else np.ascontiguousarray(bias))
     return y
 
 
@@ -59,7 +59,9 @@ def input_gradient(
     dx = new_result(g.input_shape, dy) if out is None else out
     if dx.size:
         plan = plan_for("input_gradient", g, dy, w, dx, algorithm)
-        plan.program.run(dy, w, dx, _no_bias(g.C, dy) if bias is None else contiguous(bias))
+        plan.program.run(
+            dy, w, dx, _no_bias(g.C, dy) if bias is None else np.ascontiguousarray(bias)
+        )
     return dx
 
 
@@ -107,11 +109,6 @@ def _zeros(length: int, dtype: np.dtype[Any]) -> Array:
 
 def _no_bias(channels: int, like: Array) -> Array:
     return _zeros(channels, like.dtype)
-
-
-def contiguous(bias: Array) -> Array:
-    """A bias as kernels read it."""
-    return np.ascontiguousarray(bias)
 
 
 def new_result(shape: tuple[int, ...], like: Array) -> Array:

@@ -1,6 +1,6 @@
 """What a call would do, and why: the plan of a convolution, told without running it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 import numpy as np
@@ -47,7 +47,7 @@ class Explanation:
     direction, algorithm : str
     geometry : ConvGeometry
     stages : tuple of Stage
-        The kernels in the order they run; the last but one or the last does the arithmetic.
+        The kernels in the order they run; those called correlate do the arithmetic.
     threads : int
         Threads that the call would use.
     flops : int
@@ -166,14 +166,15 @@ def explain(
         raise ValueError(f"weight_shape must have 3, 4 or 5 sizes, got {weight_shape}")
     names = ("input_shape", "weight_shape")
     g = forward_geometry(*shapes, stride, padding, dilation, groups, rank, names)
-    x, y = (_strides(s, kind.itemsize, layout) for s in (g.input_shape, g.output_shape))
-    w = _strides(g.weight_shape, kind.itemsize, "NCHW")
+    x, y, w = _operand_strides(g, kind.itemsize, direction, layout == "NHWC")
     strides = {
         "forward": (x, w, y),
         "weight_gradient": (x, y, w),
         "input_gradient": (y, w, x),
     }[direction]
-    plan = dispatch.plan(direction, g, kind.itemsize * 8, *strides, algorithm)
+    # A plan needs an image; without any, nothing runs.
+    planned = g if g.N else replace(g, N=1)
+    plan = dispatch.plan(direction, planned, kind.itemsize * 8, *strides, algorithm)
     elements = sum(prod(s) for s in (g.input_shape, g.weight_shape, g.output_shape))
     return Explanation(
         direction=direction,
@@ -190,10 +191,23 @@ def explain(
     )
 
 
-def _strides(shape: tuple[int, ...], size: int, layout: str) -> tuple[int, ...]:
-    """Byte strides of a contiguous array, channels innermost for NHWC."""
+def _operand_strides(
+    g: ConvGeometry, size: int, direction: str, channels_last: bool
+) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+    """Strides of x, y and w; a result follows its source, and one channel lies in C order."""
+    x_last, y_last = channels_last and g.C > 1, channels_last and g.K > 1
+    if direction == "forward":
+        y_last = x_last
+    elif direction == "input_gradient":
+        x_last = y_last
+    x, y = _strides(g.input_shape, size, x_last), _strides(g.output_shape, size, y_last)
+    return x, y, _strides(g.weight_shape, size, False)
+
+
+def _strides(shape: tuple[int, ...], size: int, channels_last: bool) -> tuple[int, ...]:
+    """Byte strides of a contiguous array."""
     axes = list(range(len(shape)))
-    if layout == "NHWC":
+    if channels_last:
         axes.append(axes.pop(1))
     strides = [0] * len(shape)
     for axis in reversed(axes):

@@ -43,7 +43,7 @@ def _prefers_windows(low: Lowered, arrays: Operands) -> bool:
     channels, lanes = low.target_channels, arrays.lanes
     if channels >= lanes:
         return False
-    counts = low.parts[0].counts
+    counts = low.parts[-1].counts
     rows, length = low.N * prod(counts[:-1]), counts[-1]
     over_pixels = window_tile(rows, length, channels, lanes).cycles
     # With channels contiguous in memory every pixel of a window moves alone, in and out.

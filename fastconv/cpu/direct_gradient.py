@@ -46,7 +46,7 @@ def _prefers_dots(low: Lowered, arrays: Operands) -> bool:
     channels, lanes = low.target_channels, arrays.lanes
     if channels >= lanes:
         return False
-    entries, length = low.source_channels * len(low.parts[0].taps), low.parts[0].counts[-1]
+    entries, length = low.source_channels * len(low.parts[-1].taps), low.parts[-1].counts[-1]
     dots = dot_tile(entries, channels).cycles * -(-length // lanes)
     lines = _lines(low, arrays, view_of(arrays.x))
     over_channels = line_tile(len(lines.starts), lines.m, channels, lanes).cycles * length
@@ -71,7 +71,7 @@ class _Lines(NamedTuple):
 
 def _lines(low: Lowered, arrays: Operands, x: View) -> _Lines:
     """Lines along the last kernel axis where it is long enough, else along the channels."""
-    part, channels = low.parts[0], low.source_channels
+    part, channels = low.parts[-1], low.source_channels
     taps = len(part.axes[-1].taps)
     offsets = [
         a.taps[1][1] * s if len(a.taps) > 1 else 0
@@ -119,7 +119,7 @@ def _spread(counts: list[int], steps: list[int]) -> np.ndarray:
 def _line_steps(low: Lowered, arrays: Operands, space: Workspace, threads: int) -> list[Step]:
     steps, x = stage(low, arrays, space, pixels_contiguous=False)
     dy = view_of(arrays.w)
-    over = loops(low.parts[0], low.N, x, dy, any_axis=True, longest=_CHUNK_PIXELS)
+    over = loops(low.parts[-1], low.N, x, dy, any_axis=True, longest=_CHUNK_PIXELS)
     rows, length = len(over.x_rows), over.pixels.length
     lines = _lines(low, arrays, x)
     shape = line_tile(len(lines.starts), lines.m, low.target_channels, arrays.lanes)
@@ -200,7 +200,7 @@ def finish_lines(
 ) -> Step:  # fmt: skip
     """Add up the partial sums of ``main`` and write them; entry e is in line ``sources[e]``."""
     entries = len(sources)
-    kernel_shape = [len(a.taps) for a in low.parts[0].axes]
+    kernel_shape = [len(a.taps) for a in low.parts[-1].axes]
     targets = _spread([low.source_channels, *kernel_shape], list(arrays.y[1:]))
     size = arrays.size
     in_order = bool((targets == np.arange(entries) * size).all())
@@ -233,7 +233,7 @@ def finish_lines(
 
 
 def _dot_steps(low: Lowered, arrays: Operands, space: Workspace) -> list[Step]:
-    part, channels = low.parts[0], low.target_channels
+    part, channels = low.parts[-1], low.target_channels
     moves = tuple(axis.move for axis in part.axes)
     steps, x = stage(low, arrays, space, pixels_contiguous=True)
     dy = view_of(arrays.w)

@@ -126,7 +126,7 @@ def _mode(arrays: Operands, x: View, pixels: Axis) -> int:
 
 def weight_gradient(low: Lowered, arrays: Operands, space: Workspace, threads: int) -> list[Step]:
     """The steps of a weight gradient; ``low`` is the forward pass, ``arrays.w`` is dy."""
-    part, channels, dy = low.parts[0], low.source_channels, view_of(arrays.w)
+    part, channels, dy = low.parts[-1], low.source_channels, view_of(arrays.w)
     steps, x = stage(low, arrays, space, pixels_contiguous=False)
     over = row_loops(part, low.N, x, dy)
     taps, pixels = len(part.taps), len(over.x_rows) * over.pixels.length

@@ -84,7 +84,9 @@ def lower_forward(g: ConvGeometry) -> Lowered:
     axes = []
     for i in range(g.rank):
         taps = tuple((r, r * g.dilation[i]) for r in range(g.kernel[i]))
-        axes.append(AxisPart(0, 1, g.output[i], g.stride[i], taps))
+        # A single output moves nowhere, however far its stride would reach.
+        move = g.stride[i] if g.output[i] > 1 else 1
+        axes.append(AxisPart(0, 1, g.output[i], move, taps))
     return Lowered(
         N=g.N,
         groups=g.groups,
@@ -108,9 +110,13 @@ def lower_input_gradient(g: ConvGeometry) -> Lowered:
         for axis, b in zip(phases, before, strict=True)
     )
     shifted = [
-        [a._replace(taps=tuple((r, o + b) for r, o in a.taps)) for a in axis]
+        [a._replace(taps=tuple((r, o + b) for r, o in a.taps)) for a in axis if a.taps]
         for axis, b in zip(phases, before, strict=True)
     ]
+    parts = [Correlation(axes) for axes in product(*shifted)]
+    if any(not a.taps for axis in phases for a in axis):
+        # Some targets meet no tap: all are filled first, as a sum over nothing.
+        parts.insert(0, Correlation(tuple(AxisPart(0, 1, size, 1, ()) for size in g.input)))
     return Lowered(
         N=g.N,
         groups=g.groups,
@@ -119,7 +125,7 @@ def lower_input_gradient(g: ConvGeometry) -> Lowered:
         source=g.output,
         before=before,
         padded=padded,
-        parts=tuple(Correlation(axes) for axes in product(*shifted)),
+        parts=tuple(parts),
         transposed=True,
     )
 
@@ -129,11 +135,11 @@ def subsampled(low: Lowered) -> tuple[Lowered, tuple[int, ...]]:
 
     A strided 1x1 convolution touches only every s-th pixel: seen alone, they are a plain image.
     """
-    steps = tuple(axis.move for axis in low.parts[0].axes)
-    at_origin = all([o for _, o in axis.taps] == [0] for axis in low.parts[0].axes)
+    steps = tuple(axis.move for axis in low.parts[-1].axes)
+    at_origin = all([o for _, o in axis.taps] == [0] for axis in low.parts[-1].axes)
     if low.needs_padding or len(low.parts) > 1 or not at_origin:
         return low, (1,) * len(steps)
-    axes = tuple(AxisPart(a.start, a.step, a.length, 1, a.taps) for a in low.parts[0].axes)
+    axes = tuple(AxisPart(a.start, a.step, a.length, 1, a.taps) for a in low.parts[-1].axes)
     counts = tuple(axis.length for axis in axes)
     return low._replace(source=counts, padded=counts, parts=(Correlation(axes),)), steps
 
@@ -147,5 +153,5 @@ def _axis_phases(g: ConvGeometry, i: int) -> list[AxisPart]:
         reads = ((r, start + g.pad_before[i] - r * g.dilation[i]) for r in range(g.kernel[i]))
         taps = tuple((r, at // stride) for r, at in reads if at % stride == 0)[::-1]
         count = (g.input[i] - start + stride - 1) // stride
-        parts.append(AxisPart(start, stride, count, 1, taps))
+        parts.append(AxisPart(start, stride if count > 1 else 1, count, 1, taps))
     return parts

@@ -58,16 +58,18 @@ def stage(
 
     ``pixels_contiguous``: kernels read vectors of pixels, from stride phases, past a row's end too.
     """
-    moves = tuple(axis.move for axis in low.parts[0].axes)
+    moves = tuple(axis.move for axis in low.parts[-1].axes)
     channels = low.groups * low.source_channels
     extents = Padding(low.N, channels, low.source, low.before, low.padded)
     if pixels_contiguous:
-        return stage_planes(arrays.x, extents, moves, OPERAND_X, arrays.bits, space)
+        taps = (offsets for part in low.parts for _, offsets in part.taps)
+        used = {tuple(o % m for o, m in zip(offsets, moves, strict=True)) for offsets in taps}
+        return stage_planes(arrays.x, extents, moves, OPERAND_X, arrays.bits, space, used)
     # Pixels 4096 bytes apart share one set of the first-level cache: a copy spreads them.
     crowded = arrays.channels_last and arrays.x[-1] % 4096 == 0
     # One tap reads each pixel once, so pixels that lie apart waste most of every cache line.
     sparse = (
-        len(low.parts[0].taps) == 1 and not arrays.channels_last and arrays.x[-1] != arrays.size
+        len(low.parts[-1].taps) == 1 and not arrays.channels_last and arrays.x[-1] != arrays.size
     )
     if not low.needs_padding and not crowded and not sparse:
         return [], view_of(arrays.x)

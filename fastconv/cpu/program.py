@@ -145,13 +145,15 @@ class Program:
         ).reshape(len(steps), 3)
         self._address, self._count = self._table.ctypes.data, len(steps)
         self.serial = serial
+        self._most = threads.most()  # what the steps' scratch was sized for
 
     def run(self, x: Array, w: Array, y: Array, bias: Array) -> None:
         """Run every step in order, on as many threads as the caller allows."""
         workspace = _take(self.workspace)
         address, count = self._address, self._count
         operands = id(x), id(w), id(y), id(bias), id(workspace)
-        slots = 1 if self.serial else threads.allowed()
+        # Asking for the threads also starts them, which a parallel driver from the cache relies on.
+        slots = 1 if self.serial else min(threads.allowed(), self._most)
         if slots > 1 and threads.enter():
             try:
                 _run_parallel(address, count, *operands, slots)
@@ -166,7 +168,7 @@ class Program:
 # than many a kernel. `list.pop` and `append` are atomic, so no lock is needed.
 _EMPTY = np.empty(0, dtype=np.uint8)
 _KEPT: list[Array] = []
-_KEPT_MOST = 4
+_KEPT_MOST, _KEPT_BYTES = 4, 1 << 28  # so many, each at most so large
 
 
 def _take(size: int) -> Array:
@@ -180,7 +182,7 @@ def _take(size: int) -> Array:
 
 
 def _give_back(workspace: Array) -> None:
-    if workspace.size and len(_KEPT) < _KEPT_MOST:
+    if 0 < workspace.size <= _KEPT_BYTES and len(_KEPT) < _KEPT_MOST:
         _KEPT.append(workspace)
 
 

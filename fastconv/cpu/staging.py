@@ -117,20 +117,24 @@ def stage_planes(
     operand: int,
     bits: int,
     space: Workspace,
+    used: set[tuple[int, ...]] | None = None,
 ) -> tuple[list[Step], View]:
     """Stage with pixels contiguous: (n, c, phases, *spatial).
 
     ``phases`` splits each axis by its stride: phase f of axis i holds padded pixels f, f + s, ...
-    The view's spatial strides step through one phase.
+    The view's spatial strides step through one phase. Phases that are not ``used`` are left out.
     """
     size = bits // 8
     held = tuple(-(-e // s) for e, s in zip(p.padded, phases, strict=True))
     pitches = _contiguous(held, size)
     plane = prod(held) * size
     channel = plane * prod(phases)
-    offset = space.take(p.N * p.C * channel)
+    # Windows of up to three vectors may overhang the last row.
+    offset = space.take(p.N * p.C * channel + 3 * simd.VECTOR_BITS // 8)
     steps = []
     for index, phase in enumerate(np.ndindex(*phases)):
+        if used is not None and phase not in used:
+            continue
         axes = [
             _axis(
                 p.spatial[i], p.before[i], held[i], strides[2 + i], pitches[i], phases[i], phase[i]

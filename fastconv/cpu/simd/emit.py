@@ -24,10 +24,10 @@ define void @probe(<16 x float>* %a) {
 
 def _vector_bits() -> int:
     """The width in bits of the widest vectors of the processor that Numba compiles for."""
-    if config.CPU_NAME is None and config.CPU_FEATURES is None:
+    if config.CPU_NAME is None and config.CPU_FEATURES is None and config.ENABLE_AVX:
         present = binding.get_host_cpu_features()
         return 512 if present.get("avx512f") else 256 if present.get("avx2") else 128
-    # What a processor given by name has, only LLVM knows: see what it makes of a vector.
+    # What the settings leave of a processor, only LLVM knows: see what it makes of a vector.
     assembly = cpu_target.target_context.codegen()._tm.emit_assembly(binding.parse_assembly(_PROBE))
     return 512 if "zmm" in assembly else 256 if "ymm" in assembly else 128
 
