@@ -19,6 +19,9 @@ class WrongResult(Exception):
     """A kernel whose values are wrong; it is never timed."""
 
 
+SETTLE_SECONDS = 0.008  # one contestant's idle workers spin on the next one's cores so long
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What a run measures, beside its layers."""
@@ -109,7 +112,8 @@ def measure(
             stack.enter_context(peer.threads(threads))
         errors = {p.name: checked_error(p, case, pass_name, expected) for p in contestants}
         calls = {p.name: p.prepare(case, pass_name) for p in contestants}
-        samples = interleaved(calls, settings.budget) if settings.timed else {}
+        settle = SETTLE_SECONDS if threads > 1 else 0.0
+        samples = interleaved(calls, settings.budget, settle=settle) if settings.timed else {}
         algorithm = ours.chosen(case, pass_name)
     seconds = {name: sample.median for name, sample in samples.items()}
     rivals = [name for name in seconds if name != ours.name]

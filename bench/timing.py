@@ -47,11 +47,15 @@ def interleaved(
     calls: Mapping[str, Callable[[], Any]],
     budget: float = 1.0,
     min_rounds: int = MIN_ROUNDS,
+    settle: float = 0.0,
 ) -> dict[str, Sample]:
     """Run each call once a round until ``budget`` seconds have passed, and no fewer rounds.
 
     Every call is warm before the first round. The order turns round from one round to the next,
-    so that none always finds the cache as the same neighbour left it.
+    so that none always finds the cache as the same neighbour left it. With ``settle``, each sample
+    comes after so many seconds of rest and as many of calls that are not timed: one contestant's
+    workers spin for a while after a call and would keep a core from the next, whose own workers
+    must first wake.
     """
     names = list(calls)
     times: dict[str, list[float]] = {name: [] for name in names}
@@ -62,8 +66,18 @@ def interleaved(
             if done >= min_rounds and time.perf_counter() >= end:
                 break
             for name in names if done % 2 else reversed(names):
+                if settle:
+                    _rest_and_warm(calls[name], settle)
                 times[name].append(_seconds(calls[name], numbers[name]))
     return {name: Sample(tuple(seconds)) for name, seconds in times.items()}
+
+
+def _rest_and_warm(call: Callable[[], Any], seconds: float) -> None:
+    time.sleep(seconds)
+    end = time.perf_counter() + seconds
+    call()
+    while time.perf_counter() < end:
+        call()
 
 
 def _repetitions(call: Callable[[], Any]) -> int:

@@ -127,8 +127,7 @@ def _line_steps(low: Lowered, arrays: Operands, space: Workspace, threads: int) 
     blocks = block_table(low.groups, low.target_channels, width, overlap=False)
     gradient = gradient_lanes(low, arrays, over.y_rows, over.pixels, blocks, width)
     tiles = -(-len(lines.starts) // shape.rho)
-    chunk_rows = max(1, _CHUNK_PIXELS // length)
-    chunks = -(-rows // chunk_rows)
+    chunk_rows, chunks = _even_chunks(rows, _CHUNK_PIXELS // length)
     block_sums = tiles * shape.rho * shape.m * width * arrays.size
     cut = _cut(len(blocks.group), tiles, chunks, block_sums)
     constants: dict[str, Constant] = {
@@ -169,6 +168,13 @@ def _line_steps(low: Lowered, arrays: Operands, space: Workspace, threads: int) 
         low, arrays, constants, lines.sources, blocks, shape.vectors, space, threads
     )
     return [*steps, main, finish]
+
+
+def _even_chunks(rows: int, most: int) -> tuple[int, int]:
+    """Cut ``rows`` into even chunks of at most ``most``: rows of a chunk, and chunks."""
+    chunks = -(-rows // max(1, most))
+    chunk_rows = -(-rows // chunks)
+    return chunk_rows, -(-rows // chunk_rows)
 
 
 class _Cut(NamedTuple):
@@ -249,8 +255,7 @@ def _dot_steps(low: Lowered, arrays: Operands, space: Workspace) -> list[Step]:
     blocks = block_table(low.groups, channels, shape.rho, overlap=True)
     tiles = -(-len(entries) // shape.m)
     rows, length = len(over.x_rows), over.pixels.length
-    chunk_rows = max(1, 8 * _CHUNK_PIXELS // length)
-    chunks = -(-rows // chunk_rows)
+    chunk_rows, chunks = _even_chunks(rows, 8 * _CHUNK_PIXELS // length)
     block_sums = tiles * shape.registers * arrays.size
     splits = parts_for(len(blocks.group) * tiles, chunks)
     sums: dict[str, Constant] = {
