@@ -128,7 +128,11 @@ _OWN = ("scratch_bytes", "columns_bytes")  # constants that tell what each slot 
 def _word(constant: Constant) -> int:
     if isinstance(constant, Step):
         return int(constant.entry.ctypes.data)
-    return int(constant.ctypes.data if isinstance(constant, np.ndarray) else constant)
+    if isinstance(constant, np.ndarray):
+        if constant.dtype != np.int64 or not constant.flags.c_contiguous:
+            raise TypeError(f"kernels read tables of contiguous int64, got {constant.dtype}")
+        return int(constant.ctypes.data)
+    return int(constant)
 
 
 Constant: TypeAlias = int | np.integer[Any] | Array | Step

@@ -28,21 +28,7 @@ def store_rows(typingctx, tile, rows, pitch, m, vectors, valid):
 
     Only the first ``valid`` elements of each row are written.
     """
-    if not literals(m, vectors):
-        return None
-    count, columns = m.literal_value, vectors.literal_value
-
-    def codegen(context, b, signature, args):
-        bases = cgutils.unpack_tuple(b, args[1], len(rows))
-        places = [
-            (base, i, (r * count + i) * columns)
-            for r, base in enumerate(bases)
-            for i in range(count)
-        ]
-        _store_vectors(b, args[0], tile, places, args[2], columns, args[5])
-        return context.get_dummy_value()
-
-    return types.void(tile, rows, types.int64, m, vectors, types.int64), codegen
+    return _pitched_store(tile, rows, m, vectors, lambda r, i: r * m.literal_value + i)
 
 
 @intrinsic(prefer_literal=True)
@@ -51,6 +37,11 @@ def store_windows(typingctx, tile, rows, pitch, m, vectors, valid):
 
     Only the first ``valid`` elements of each column are written.
     """
+    return _pitched_store(tile, rows, m, vectors, lambda q, i: i * len(rows) + q)
+
+
+def _pitched_store(tile, rows, m, vectors, run_of):
+    """Store run ``run_of(r, i)`` of ``vectors`` vectors at ``rows[r] + i * pitch``."""
     if not literals(m, vectors):
         return None
     count, columns = m.literal_value, vectors.literal_value
@@ -58,9 +49,7 @@ def store_windows(typingctx, tile, rows, pitch, m, vectors, valid):
     def codegen(context, b, signature, args):
         bases = cgutils.unpack_tuple(b, args[1], len(rows))
         places = [
-            (base, i, (i * len(rows) + q) * columns)
-            for i in range(count)
-            for q, base in enumerate(bases)
+            (base, i, run_of(r, i) * columns) for r, base in enumerate(bases) for i in range(count)
         ]
         _store_vectors(b, args[0], tile, places, args[2], columns, args[5])
         return context.get_dummy_value()
