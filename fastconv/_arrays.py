@@ -87,14 +87,14 @@ def check_out(out: Array, shape: tuple[int, ...], operands: dict[str, Array]) ->
         raise ValueError("out must be writeable, got a read-only array")
     if not out.flags.aligned:
         raise ValueError("out must be aligned in memory, got an unaligned array")
+    for other, array in operands.items():
+        if _overlap(out, array):
+            raise ValueError(f"out must not share memory with {other}, got arrays that overlap")
     if _overlaps_itself(out):
         raise ValueError(
             f"out must have an element of its own for each result, got strides {out.strides} "
             f"for shape {out.shape}"
         )
-    for other, array in operands.items():
-        if _overlap(out, array):
-            raise ValueError(f"out must not share memory with {other}, got arrays that overlap")
 
 
 def _overlaps_itself(array: Array) -> bool:
