@@ -2,52 +2,30 @@
 
 import re
 import sys
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
 import click
-from click import Context, Parameter
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from bench import machine, report, suites
 from bench.case import LAYOUTS, PASSES
+from bench.choices import split_counts, split_names
 from bench.peers import PEERS, Peer, find_peers
 from bench.run import Refusal, Row, Settings, run
 from fastconv.dispatch import ALGORITHMS
 
 
-def _names(choices: tuple[str, ...]) -> Callable[[Context, Parameter, str], tuple[str, ...]]:
-    """A callback that splits ``a,b`` and refuses a part that is none of ``choices``."""
-
-    def split(ctx: Context, param: Parameter, value: str) -> tuple[str, ...]:
-        parts = tuple(part.strip() for part in value.split(","))
-        for part in parts:
-            if part not in choices:
-                raise click.BadParameter(f"{part!r}: needs some of {','.join(choices)}", ctx, param)
-        return parts
-
-    return split
-
-
-def _counts(ctx: Context, param: Parameter, value: str) -> tuple[int, ...]:
-    """A callback that splits ``1,2`` into positive numbers."""
-    parts = value.split(",")
-    if not all(part.isdecimal() and int(part) > 0 for part in parts):
-        raise click.BadParameter(f"{value!r}: needs numbers above 0, as in 1,2", ctx, param)
-    return tuple(int(part) for part in parts)
-
-
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--suite", type=click.Choice(suites.SUITES), help="Default: a few of each kind.")
-@click.option("--passes", callback=_names(PASSES), default=",".join(PASSES), show_default=True)
-@click.option("--threads", callback=_counts, default="1", show_default=True)
+@click.option("--passes", callback=split_names(PASSES), default=",".join(PASSES), show_default=True)
+@click.option("--threads", callback=split_counts, default="1", show_default=True)
 @click.option("--layout", type=click.Choice(LAYOUTS), default="nchw", show_default=True)
 @click.option("--algorithm", type=click.Choice(ALGORITHMS), default="auto", show_default=True)
 @click.option("--layers", default="", metavar="REGEX", help="Only layers whose name it finds.")
 @click.option("--batch", type=click.IntRange(1), help="N for every layer, instead of its own.")
-@click.option("--peers", callback=_names(PEERS), default=",".join(PEERS), show_default=True)
+@click.option("--peers", callback=split_names(PEERS), default=",".join(PEERS), show_default=True)
 @click.option("--budget", type=float, default=1.0, show_default=True, help="Seconds a figure.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Also write a file.")
 @click.option("--smoke", is_flag=True, help="Tiny layers, values checked, nothing timed.")

@@ -104,10 +104,10 @@ def _best_seconds(work: Callable[[int], Any], threads: int) -> float:
     return best
 
 
-def versions() -> dict[str, str]:
+def versions(packages: tuple[str, ...] = PACKAGES) -> dict[str, str]:
     """Python's version, fastconv's and each installed package's."""
     found = {"python": platform.python_version(), "fastconv": fastconv.__version__}
-    for package in PACKAGES:
+    for package in packages:
         try:
             found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:

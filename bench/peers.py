@@ -85,17 +85,17 @@ class Ours(Peer):
         return fastconv.options(threads=count)
 
     def forward(self, case: Case) -> Call:
-        x, w, rest = case.x, case.w, _geometry(case.layer)
+        x, w, rest = case.x, case.w, conv_arguments(case.layer)
         algorithm = self.algorithm
         return lambda: fastconv.conv2d(x, w, None, *rest, algorithm=algorithm)
 
     def weight_gradient(self, case: Case) -> Call:
-        x, dy, rest = case.x, case.dy, _geometry(case.layer)
+        x, dy, rest = case.x, case.dy, conv_arguments(case.layer)
         size, algorithm = case.layer.geometry.weight_shape, self.algorithm
         return lambda: fastconv.conv2d_weight(x, size, dy, *rest, algorithm=algorithm)
 
     def input_gradient(self, case: Case) -> Call:
-        w, dy, rest = case.w, case.dy, _geometry(case.layer)
+        w, dy, rest = case.w, case.dy, conv_arguments(case.layer)
         size, algorithm = case.layer.geometry.input_shape, self.algorithm
         return lambda: fastconv.conv2d_input(size, w, dy, *rest, algorithm=algorithm)
 
@@ -125,12 +125,12 @@ class Torch(Peer):
 
     def forward(self, case: Case) -> Call:
         x, w, _ = self._tensors(case)
-        conv2d, rest = self.torch.nn.functional.conv2d, _geometry(case.layer)
+        conv2d, rest = self.torch.nn.functional.conv2d, conv_arguments(case.layer)
         return lambda: conv2d(x, w, None, *rest)
 
     def _backward(self, case: Case, which: int) -> Call:
         x, w, dy = self._tensors(case)
-        stride, padding, dilation, groups = _geometry(case.layer)
+        stride, padding, dilation, groups = conv_arguments(case.layer)
         backward = self.torch.ops.aten.convolution_backward
         mask = [which == 0, which == 1, False]
         rest = (None, stride, padding, dilation, False, (0, 0), groups, mask)
@@ -294,7 +294,10 @@ def find_peers(names: tuple[str, ...]) -> tuple[list[Peer], list[str]]:
     return peers, missing
 
 
-def _geometry(layer: Layer) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int], int]:
+def conv_arguments(
+    layer: Layer,
+) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int], int]:
+    """Stride, padding, dilation and groups, in the order of every conv2d's signature."""
     return layer.stride, layer.padding, layer.dilation, layer.groups
 
 

@@ -26,11 +26,11 @@ def table(rows: Sequence[Row]) -> Table:
             row.pass_name,
             str(row.threads),
             row.algorithm,
-            _time(row.seconds.get("fastconv")),
-            _number(row.percent_of_peak, ".0f", " %"),
-            _time(row.seconds.get(row.best_peer or "")),
+            time_text(row.seconds.get("fastconv")),
+            number_text(row.percent_of_peak, ".0f", " %"),
+            time_text(row.seconds.get(row.best_peer or "")),
             row.best_peer or "none",
-            _number(row.ratio, ".2f"),
+            number_text(row.ratio, ".2f"),
         )
     return result
 
@@ -77,7 +77,8 @@ def write_json(
     path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 
-def _time(seconds: float | None) -> str:
+def time_text(seconds: float | None) -> str:
+    """Three digits and a unit; empty where nothing was timed."""
     if seconds is None:
         return ""
     for factor, unit in ((1e6, "us"), (1e3, "ms")):
@@ -86,5 +87,6 @@ def _time(seconds: float | None) -> str:
     return f"{seconds:.3g} s"
 
 
-def _number(value: float | None, form: str, unit: str = "") -> str:
+def number_text(value: float | None, form: str, unit: str = "") -> str:
+    """The formatted number; empty where there is none."""
     return "" if value is None else f"{value:{form}}{unit}"

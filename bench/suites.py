@@ -141,10 +141,10 @@ def short_suite(batch: int | None = None) -> tuple[Layer, ...]:
 def smoke_suite() -> tuple[Layer, ...]:
     """The everyday layers and a strided 3x3, shrunk: the same geometry, computed in no time."""
     strided = read_suite("mobilenet_v1_dw")[1]
-    return tuple(_shrunk(layer) for layer in (*read_suite("everyday"), strided))
+    return tuple(shrunk(layer) for layer in (*read_suite("everyday"), strided))
 
 
-def _shrunk(layer: Layer) -> Layer:
+def shrunk(layer: Layer) -> Layer:
     """``layer`` with two images, few channels and few pixels, all else as it was."""
     depthwise = layer.groups == layer.C
     groups = min(layer.groups, SMOKE_CHANNELS if depthwise else SMOKE_GROUPS)

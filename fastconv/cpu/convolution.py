@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import NamedTuple
 
 from fastconv.cpu import threads
-from fastconv.cpu.lowering import Lowered, lower_forward, lower_input_gradient, subsampled
+from fastconv.lowering import Lowered, lower_forward, lower_input_gradient, subsampled
 from fastconv.cpu.operands import Operands
 from fastconv.cpu.program import Program
 from fastconv.cpu.staging import Workspace

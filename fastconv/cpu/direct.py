@@ -7,7 +7,7 @@ from math import prod
 import numpy as np
 
 from fastconv.cpu import channel_lanes, pixel_lanes
-from fastconv.cpu.lowering import AxisPart, Correlation, Lowered
+from fastconv.lowering import AxisPart, Correlation, Lowered
 from fastconv.cpu.operands import Operands, pack_bias, pack_weights, stage, weight_lanes
 from fastconv.cpu.planning import (
     Blocks,

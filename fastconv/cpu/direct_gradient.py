@@ -8,7 +8,7 @@ import numpy as np
 
 from fastconv.cpu import channel_lanes, pixel_lanes
 from fastconv.cpu.direct import phase_table, unit_moves
-from fastconv.cpu.lowering import Lowered
+from fastconv.lowering import Lowered
 from fastconv.cpu.operands import Operands, gradient_lanes, stage
 from fastconv.cpu.planning import (
     Blocks,

@@ -8,7 +8,7 @@ from fastconv.cpu import column_blocks
 from fastconv.cpu.channel_lanes import store_kind
 from fastconv.cpu.column_blocks import PIXELS
 from fastconv.cpu.direct_gradient import finish_lines
-from fastconv.cpu.lowering import Correlation, Lowered
+from fastconv.lowering import Correlation, Lowered
 from fastconv.cpu.operands import Operands, gradient_lanes, pack_bias, pack_weights, packed, stage
 from fastconv.cpu.planning import (
     Axis,

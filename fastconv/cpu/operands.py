@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastconv.cpu import simd
-from fastconv.cpu.lowering import Correlation, Lowered
+from fastconv.lowering import Correlation, Lowered
 from fastconv.cpu.planning import Axis, Blocks
 from fastconv.cpu.program import Step
 from fastconv.cpu.staging import (

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastconv.cpu import simd
-from fastconv.cpu.lowering import Correlation
+from fastconv.lowering import Correlation
 from fastconv.cpu.staging import View
 
 UNITS = 64  #: work is cut into at least so many units where it can be, whatever the machine

@@ -1,0 +1,58 @@
+"""Plans: one pass of one geometry on device arrays of given strides."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import NamedTuple
+
+from fastconv.geometry import ConvGeometry
+from fastconv.lowering import Lowered, lower_forward, lower_input_gradient
+
+from .planning import INT32_MAX, Operands, Workspace, pixels
+from .program import Program, Step
+
+__all__ = ["ALGORITHMS", "Operands", "Plan", "make_plan"]
+
+# The modules with `correlate` and `weight_gradient`: one line an algorithm, named as in cpu/.
+_MODULES = {"direct": "direct", "im2col": "im2col", "columns": "columns"}
+ALGORITHMS = tuple(_MODULES)
+
+_FEW_PRODUCTS = 16  # of channels and taps in a group, below which a matrix product is mostly edge
+_MOST_GROUPS = 65535  # the grid's limit
+_OTHERS = {"bias_gradient": "bias", "unfold": "columns", "fold": "columns"}
+
+
+class Plan(NamedTuple):
+    """A pass ready to run, and what it does."""
+
+    algorithm: str
+    program: Program
+
+
+def make_plan(pass_name: str, g: ConvGeometry, arrays: Operands, algorithm: str = "auto") -> Plan:
+    """The plan of a pass: a convolution's three, "bias_gradient", "unfold" or "fold"."""
+    space = Workspace()
+    if pass_name in _OTHERS:
+        module = import_module(f"{__package__}.{_OTHERS[pass_name]}")
+        steps: list[Step] = getattr(module, pass_name)(g, arrays, space)
+        return Plan("direct", Program(steps, space.size))
+    low = lower_input_gradient(g) if pass_name == "input_gradient" else lower_forward(g)
+    chosen = _chosen(low, arrays) if algorithm == "auto" else algorithm
+    depthwise = import_module(f"{__package__}.depthwise")
+    if chosen == "direct" and depthwise.fits(low):
+        module = depthwise
+    else:
+        module = import_module(f"{__package__}.{_MODULES[chosen]}")
+    make = module.weight_gradient if pass_name == "weight_gradient" else module.correlate
+    return Plan(chosen, Program(make(low, arrays, space), space.size))
+
+
+def _chosen(low: Lowered, arrays: Operands) -> str:
+    """The algorithm for "auto": im2col, unless a group's product is too thin or too large for it."""
+    part = low.parts[-1]
+    thin = low.target_channels * low.groups > 1 and low.source_channels * low.target_channels < 2
+    reach = sum(
+        (size - 1) * abs(stride) for size, stride in zip(low.source, arrays.x[2:], strict=True)
+    ) + (low.source_channels * low.groups - 1) * abs(arrays.x[1])
+    large = pixels(low, part) > INT32_MAX // 2 or reach > INT32_MAX // 2
+    return "direct" if thin or large or low.groups > _MOST_GROUPS else "im2col"

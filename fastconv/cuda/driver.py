@@ -1,0 +1,199 @@
+"""The CUDA driver: modules, launches, stream-ordered scratch memory; or their simulated likeness.
+
+All calls concern the device that is current in the calling thread. Handles are plain integers.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+import threading
+import weakref
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .ptx.instruction import SIMULATED
+from .ptx.simulated import Pointer
+
+if TYPE_CHECKING:
+    from .program import Kernel
+
+if not SIMULATED:
+    from cuda.bindings import driver as cu
+
+_lock = threading.Lock()
+_STATIC_SHARED = 48 * 1024  # more than this a function must be allowed to have
+
+
+def _checked(answer: tuple[Any, ...]) -> Any:
+    """The values of a driver call, or an error with the driver's own words."""
+    status, *values = answer
+    if status != cu.CUresult.CUDA_SUCCESS:
+        _, name = cu.cuGetErrorName(status)
+        _, words = cu.cuGetErrorString(status)
+        raise RuntimeError(f"CUDA: {name.decode()}: {words.decode()}")
+    return values[0] if len(values) == 1 else values
+
+
+def device() -> int:
+    """The current device's ordinal; without a current context, device 0's primary one is taken."""
+    if SIMULATED:
+        return 0
+    if not int(_checked(cu.cuCtxGetCurrent())):
+        _checked(cu.cuInit(0))
+        _checked(cu.cuCtxSetCurrent(_primary_context(0)))
+    return int(_checked(cu.cuCtxGetDevice()))
+
+
+@contextmanager
+def current(ordinal: int) -> Iterator[None]:
+    """Make a device current for a block of code."""
+    if SIMULATED or device() == ordinal:
+        yield
+        return
+    _checked(cu.cuCtxPushCurrent(_primary_context(ordinal)))
+    try:
+        yield
+    finally:
+        _checked(cu.cuCtxPopCurrent())
+
+
+@functools.cache
+def _primary_context(ordinal: int) -> Any:
+    return _checked(cu.cuDevicePrimaryCtxRetain(_checked(cu.cuDeviceGet(ordinal))))
+
+
+@functools.cache
+def capability(ordinal: int) -> tuple[int, int]:
+    """A device's compute capability."""
+    if SIMULATED:
+        return 9, 0
+    attribute = cu.CUdevice_attribute
+    handle = _checked(cu.cuDeviceGet(ordinal))
+    major = attribute.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR
+    minor = attribute.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR
+    return tuple(_checked(cu.cuDeviceGetAttribute(which, handle)) for which in (major, minor))
+
+
+def function(kernel: Kernel, shared: int) -> Any:
+    """The kernel on the current device, allowed ``shared`` bytes of dynamic shared memory."""
+    return _function(kernel, shared, device())
+
+
+@functools.cache
+def _function(kernel: Kernel, shared: int, ordinal: int) -> Any:
+    assembly = kernel.assembly(capability(ordinal))
+    module = _checked(cu.cuModuleLoadData(assembly.text.encode() + b"\0"))
+    handle = _checked(cu.cuModuleGetFunction(module, assembly.entry.encode()))
+    if shared > _STATIC_SHARED:
+        limit = cu.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+        _checked(cu.cuFuncSetAttribute(handle, limit, shared))
+    return handle
+
+
+def launch(
+    handle: Any,
+    grid: tuple[int, int, int],
+    threads: int,
+    shared: int,
+    arguments: Sequence[int],
+    stream: int,
+) -> None:
+    """Start a kernel whose arguments are all 64-bit integers."""
+    values = np.array(arguments, np.int64)
+    # The driver wants the address of each argument; it has copied them all when it returns.
+    places = np.arange(values.size, dtype=np.uint64) * 8 + np.uint64(values.ctypes.data)
+    _checked(cu.cuLaunchKernel(handle, *grid, threads, 1, 1, shared, stream, places.ctypes.data, 0))
+
+
+def allocate(size: int, stream: int) -> Any:
+    """Scratch memory that is there for what the stream does from now on."""
+    if SIMULATED:
+        return Pointer.over(np.full(size, 0xFF, np.uint8))  # NaN in every kind
+    return int(_checked(cu.cuMemAllocFromPoolAsync(size, _pool(device()), stream)))
+
+
+def release(address: Any, stream: int) -> None:
+    """Give scratch memory back once the stream has come to this point."""
+    if not SIMULATED:
+        _checked(cu.cuMemFreeAsync(address, stream))
+
+
+def fill_zero(address: Any, size: int, stream: int) -> None:
+    """Set ``size`` bytes to zero, in the stream's order."""
+    if SIMULATED:
+        for i in range(size):
+            (address + i).write([0], np.uint8)
+    else:
+        _checked(cu.cuMemsetD8Async(address, 0, size, stream))
+
+
+@functools.cache
+def _pool(ordinal: int) -> Any:
+    """A memory pool of our own, which keeps what is given back to it for the next call."""
+    properties = cu.CUmemPoolProps()
+    properties.allocType = cu.CUmemAllocationType.CU_MEM_ALLOCATION_TYPE_PINNED
+    properties.location.type = cu.CUmemLocationType.CU_MEM_LOCATION_TYPE_DEVICE
+    properties.location.id = ordinal
+    pool = _checked(cu.cuMemPoolCreate(properties))
+    keep = cu.CUmemPool_attribute.CU_MEMPOOL_ATTR_RELEASE_THRESHOLD
+    _checked(cu.cuMemPoolSetAttribute(pool, keep, cu.cuuint64_t(2**64 - 1)))
+    _pools.append(pool)
+    return pool
+
+
+_pools: list[Any] = []
+
+
+def trim() -> None:
+    """Give unused scratch memory back to the device."""
+    for pool in _pools:
+        _checked(cu.cuMemPoolTrimTo(pool, 0))
+
+
+class Tables:
+    """Constant tables in device memory, one per step that has one; copied when first used."""
+
+    def __init__(self, tables: Sequence[np.ndarray[Any, Any] | None]) -> None:
+        self._tables = tables
+        self._placed: dict[int, list[Any]] = {}
+
+    def addresses(self) -> list[Any]:
+        """Each step's table on the current device, 0 for none."""
+        if not any(table is not None for table in self._tables):
+            return [0] * len(self._tables)
+        ordinal = device()
+        with _lock:
+            if ordinal not in self._placed:
+                self._placed[ordinal] = [self._place(table, ordinal) for table in self._tables]
+        return self._placed[ordinal]
+
+    def _place(self, table: np.ndarray[Any, Any] | None, ordinal: int) -> Any:
+        if table is None:
+            return 0
+        flat = np.ascontiguousarray(table, np.int32)
+        if SIMULATED:
+            return Pointer.over(flat)
+        address = _checked(cu.cuMemAlloc(flat.nbytes))
+        _checked(cu.cuMemcpyHtoD(address, flat.ctypes.data, flat.nbytes))
+        weakref.finalize(self, _free, int(address), ordinal).atexit = False
+        return int(address)
+
+
+def _free(address: int, ordinal: int) -> None:
+    with current(ordinal):
+        _checked(cu.cuMemFree(address))
+
+
+@contextmanager
+def fast_switching() -> Iterator[None]:
+    """Let the simulator's threads take turns quickly: its own loop is busy all the time."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(interval)

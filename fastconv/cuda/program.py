@@ -1,0 +1,178 @@
+"""Programs: the kernels of one call in order, compiled, kept on disk and launched.
+
+A kernel is the plain function that a factory returns. Its arguments are 64-bit integers: the
+addresses ``x, w, y, bias, workspace, table``, then sizes by name. It is compiled to PTX for the
+compute capability it first runs on; the driver assembles the PTX and keeps what it assembled.
+In Numba's simulator the same function runs as it is, on simulated addresses.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+from numba import cuda, types
+
+from . import driver, ptx_files
+from .ptx.instruction import SIMULATED
+
+Table: TypeAlias = np.ndarray[Any, np.dtype[np.int32]]
+Capability: TypeAlias = tuple[int, int]
+
+_ADDRESSES = ("x", "w", "y", "bias", "workspace", "table")
+
+
+class Assembly(NamedTuple):
+    """A kernel as PTX text, and the name of its entry."""
+
+    entry: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A kernel for one choice of its factory's constants."""
+
+    name: str
+    constants: tuple[tuple[str, int | str], ...]
+    function: Callable[..., None]
+    sizes: tuple[str, ...]  #: names of its integer arguments
+    threads: int  #: of a block
+    blocks: int  #: that should fit on one multiprocessor: bounds the registers
+    needs: Capability  #: the least compute capability
+    only: bool  #: whether it holds for that capability's own instructions alone (as sm_90a)
+
+    def assembly(self, capability: Capability) -> Assembly:
+        """The kernel's PTX, from disk or compiled now. Needs no GPU."""
+        target = self.needs if self.only else capability
+        described = f"{self.name} {self.constants} {target} {self.only}"
+        text = ptx_files.load(described) or ptx_files.save(described, self._compiled(target))
+        entry = re.search(r"\.entry\s+(\w+)", text)
+        if entry is None:
+            raise RuntimeError(f"{self.name} was compiled to PTX without an entry")
+        return Assembly(entry[1], text)
+
+    def _compiled(self, capability: Capability) -> str:
+        arguments = (types.int64,) * (len(_ADDRESSES) + len(self.sizes))
+        text, _ = cuda.compile_ptx(self.function, arguments, cc=capability)
+        bounds = f".maxntid {self.threads}, 1, 1\n.minnctapersm {self.blocks}\n"
+        text = re.sub(r"(\.entry[^{]*)\{", rf"\1{bounds}{{", text, count=1)
+        if self.only:
+            text = re.sub(r"(\.target sm_\d+)", r"\1a", text, count=1)
+        return str(text)
+
+    @functools.cached_property
+    def _simulated(self) -> Any:
+        return cuda.jit(self.function)
+
+    def launch(
+        self,
+        grid: tuple[int, int, int],
+        shared: int,
+        arguments: Sequence[Any],
+        stream: int,
+    ) -> None:
+        """Run on the current device's stream."""
+        if SIMULATED:
+            with driver.fast_switching():
+                self._simulated[grid, self.threads, 0, shared](*arguments)
+        else:
+            handle = driver.function(self, shared)
+            driver.launch(handle, grid, self.threads, shared, arguments, stream)
+
+
+class Blocks(NamedTuple):
+    """How a factory wants its kernels launched."""
+
+    threads: int
+    per_multiprocessor: int = 1
+    needs: Capability = (8, 0)
+    only: bool = False
+
+
+@functools.cache
+def compiled(factory: Callable[..., Any], *constants: int | str) -> Kernel:
+    """The kernel that ``factory(*constants)`` describes: it returns the function and its Blocks."""
+    function, blocks = factory(*constants)
+    names = tuple(inspect.signature(function).parameters)
+    if names[: len(_ADDRESSES)] != _ADDRESSES:
+        raise TypeError(f"{factory.__qualname__} makes a kernel with arguments {names}")
+    given = inspect.signature(factory).bind(*constants).arguments
+    return Kernel(
+        name=f"{factory.__module__.rpartition('.')[2]}.{factory.__name__}",
+        constants=tuple(given.items()),
+        function=function,
+        sizes=names[len(_ADDRESSES) :],
+        threads=blocks.threads,
+        blocks=blocks.per_multiprocessor,
+        needs=blocks.needs,
+        only=blocks.only,
+    )
+
+
+@dataclass(frozen=True)
+class Step:
+    """One launch: a kernel, its grid, and the integers it is given.
+
+    ``source``, ``weights`` and ``target`` say what takes the places of x, w and y: an operand of
+    the call by its own letter, or the bytes into the workspace at which a staged one begins.
+    """
+
+    kernel: Kernel
+    grid: tuple[int, int, int]
+    sizes: Mapping[str, int]
+    shared: int = 0  #: bytes of dynamic shared memory
+    table: Table | None = None
+    source: str | int = "x"
+    weights: str | int = "w"
+    target: str | int = "y"
+    target_offset: int = 0  #: bytes from the target's first element to the kernel's
+    bias: bool = False  #: whether the kernel adds the call's bias
+
+    def __post_init__(self) -> None:
+        if set(self.sizes) != set(self.kernel.sizes):
+            raise TypeError(f"{self.kernel.name} needs {self.kernel.sizes}, got {set(self.sizes)}")
+
+
+class Program:
+    """The launches of one pass, in order, and the scratch memory they share."""
+
+    def __init__(self, steps: Sequence[Step], workspace: int = 0) -> None:
+        self.steps, self.workspace = tuple(steps), workspace
+        self._integers = [[int(s.sizes[name]) for name in s.kernel.sizes] for s in self.steps]
+        self._tables = driver.Tables([s.table for s in self.steps])
+
+    def run(self, x: Any, w: Any, y: Any, bias: Any = 0, stream: int = 0) -> None:
+        """Launch on the current device; addresses are of the operands' first elements.
+
+        Nothing waits for the device.
+        """
+        tables = self._tables.addresses()
+        scratch = driver.allocate(self.workspace, stream) if self.workspace else 0
+        operands = {"x": x, "w": w, "y": y}
+        for step, integers, table in zip(self.steps, self._integers, tables, strict=True):
+            places = [
+                scratch + place if isinstance(place, int) else operands[place]
+                for place in (step.source, step.weights, step.target)
+            ]
+            places[2] += step.target_offset
+            given = bias if step.bias else 0
+            arguments = [*places, given, scratch, table, *integers]
+            step.kernel.launch(step.grid, step.shared, arguments, stream)
+        if scratch:
+            driver.release(scratch, stream)
+
+
+def fill_zero(address: Any, size: int, stream: int = 0) -> None:
+    """Set ``size`` bytes to zero, in the stream's order."""
+    driver.fill_zero(address, size, stream)
+
+
+def forget() -> None:
+    """Give unused scratch memory back to the device."""
+    driver.trim()

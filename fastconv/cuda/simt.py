@@ -1,0 +1,180 @@
+"""Implicit GEMM on the ordinary cores: a register tile of 8 pixels x 8 channels a thread.
+
+A block computes a tile of the matrix product whose reduction runs over (channel, tap) pairs, the
+columns of im2col, which are never stored: each slice of them is gathered from the image into
+shared memory while the slice before is multiplied. Tables hold the gathering's offsets, so stride,
+padding, dilation and rank do not show in the loops.
+
+The tile, its two buffers and the order of the lanes are those of the classic SGEMM: Nath, Tomov
+and Dongarra, "An improved MAGMA GEMM for Fermi GPUs", 2010; Tan et al., "Fast implementation of
+DGEMM on Fermi GPU", 2011.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numba import cuda, int32, int64, uint8
+
+from . import tile
+from .program import Blocks
+from .ptx import KINDS, divide, load4_i32, shared_memory, within
+
+_NOWHERE = 1 << 29
+_PAD = 4  # elements after each row of a transposed slice: its stores spread over the banks
+
+
+def slice_bytes(kind: str, warp_rows: int, warp_columns: int, depth: int) -> int:
+    """Shared memory of one block: two buffers of a slice of each operand."""
+    width = tile.ROWS * warp_rows + tile.COLUMNS * warp_columns + 2 * _PAD
+    return 2 * depth * width * KINDS[kind].compute_size
+
+
+def correlate(
+    kind: str, warp_rows: int, warp_columns: int, depth: int, vector: int, axes: int
+) -> Any:
+    """Forward and input gradient: rows are target pixels, columns are target channels.
+
+    ``w`` holds packed weights [group][reduction, padded to depth][channels, padded to the tile].
+    ``vector`` is 4 where four channels of the source lie side by side, else 1; ``axes`` is 2 where
+    D has size 1.
+    """
+    threads = 32 * warp_rows * warp_columns
+    ROWS, COLUMNS = tile.ROWS * warp_rows, tile.COLUMNS * warp_columns
+    element = KINDS[kind]
+    compute, size, wide = element.compute, element.size, element.compute_size
+    load_if, load4_if = element.load_if, element.load4_if
+    load, load4_computed = element.load, element.load4_computed
+    store, store_shared, store4_shared = element.store, element.store_shared, element.store4_shared
+    pitch, pitch_w = (ROWS + _PAD) * wide, (COLUMNS + _PAD) * wide
+    buffer = depth * (pitch + pitch_w)
+    contract = tile.contract(kind, depth, pitch, pitch_w)
+    clear = tile.clear(compute)
+    # Vectors of the slice, taken by the threads in turn; a thread always has the same pixels.
+    per_row = depth // vector
+    lanes = min(ROWS, threads) if vector == 1 else min(ROWS, threads // per_row)
+    own_pixels = ROWS // lanes
+    own_vectors = per_row * lanes // threads
+    weight_quads = depth * COLUMNS // 4
+    own_weights = -(-weight_quads // threads)
+
+    def kernel(
+        x, w, y, bias, workspace, table,
+        slices, pixels, tiles, tiles_magic, tiles_shift, channels, weights_group, weights_row,
+        image, image_magic, image_shift, plane, plane_magic, plane_shift, Q, Q_magic, Q_shift,
+        D, H, W, move_d, move_h, move_w, x_group, x_n, x_d, x_h, x_w,
+        y_group, y_n, y_k, y_d, y_h, y_w,
+    ):  # fmt: skip
+        thread = int32(cuda.threadIdx.x)
+        group = int64(cuda.blockIdx.y)
+        block = int32(cuda.blockIdx.x)
+        row_tile = divide(block, tiles_magic, tiles_shift)
+        first_row = row_tile * ROWS
+        first_column = (block - row_tile * int32(tiles)) * COLUMNS
+        shared = shared_memory(cuda.shared.array(0, uint8))
+
+        # What this thread gathers: pixels, and the vectors of each slice.
+        if vector == 1:
+            row, part = thread % lanes, thread // lanes
+        else:
+            row, part = thread // per_row, thread % per_row
+        base = cuda.local.array(own_pixels, int64)
+        at_d = cuda.local.array(own_pixels, int32)
+        at_h = cuda.local.array(own_pixels, int32)
+        at_w = cuda.local.array(own_pixels, int32)
+        for i in range(own_pixels):
+            pixel = first_row + row + i * lanes
+            n = divide(pixel, image_magic, image_shift)
+            rest = int32(pixel - n * image)
+            d = divide(rest, plane_magic, plane_shift) if axes == 3 else int32(0)
+            rest = int32(rest - d * plane)
+            p = divide(rest, Q_magic, Q_shift)
+            q = int32(rest - p * Q)
+            at_d[i], at_h[i], at_w[i] = d * move_d, p * move_h, q * move_w
+            base[i] = group * x_group + n * x_n + at_h[i] * x_h + at_w[i] * x_w
+            if axes == 3:
+                base[i] += at_d[i] * x_d
+            if pixel >= pixels:
+                at_h[i] = _NOWHERE
+        held = cuda.local.array((own_pixels, own_vectors, vector), compute)
+        held_w = cuda.local.array((own_weights, 4), compute)
+        weights = w + (group * weights_group + first_column) * wide
+
+        # What this thread multiplies: two quads of pixels with two of channels.
+        lane, warp = thread % 32, thread // 32
+        own_row = warp % warp_rows * tile.ROWS + tile.own_row(lane)
+        own_column = warp // warp_rows * tile.COLUMNS + tile.own_column(lane)
+        a_at = shared + own_row * wide
+        b_at = shared + depth * pitch + own_column * wide
+        a = cuda.local.array(8, compute)
+        b = cuda.local.array(8, compute)
+        total = cuda.local.array((8, 8), compute)
+        clear(total)
+
+        flip = buffer  # from one buffer to the other and back
+        for step in range(slices + 1):
+            if step < slices:
+                for v in range(own_vectors):
+                    entry = step * per_row + part + v * (threads // lanes if vector == 1 else 1)
+                    offset, dd, dh, dw = load4_i32(table + entry * 16)
+                    for i in range(own_pixels):
+                        wanted = within(at_h[i] + dh, H) & within(at_w[i] + dw, W)
+                        if axes == 3:
+                            wanted &= within(at_d[i] + dd, D)
+                        source = x + (base[i] + offset) * size
+                        if vector == 1:
+                            held[i, v, 0] = load_if(source, wanted)
+                        else:
+                            (
+                                held[i, v, 0], held[i, v, 1], held[i, v, 2], held[i, v, 3]
+                            ) = load4_if(source, wanted)  # fmt: skip
+                for i in range(own_weights):
+                    quad = thread + i * threads
+                    if quad < weight_quads:
+                        at = step * depth + quad // (COLUMNS // 4)
+                        place = at * weights_row + quad % (COLUMNS // 4) * 4
+                        held_w[i, 0], held_w[i, 1], held_w[i, 2], held_w[i, 3] = load4_computed(
+                            weights + place * wide
+                        )
+            if step > 0:
+                contract(total, a, b, a_at, b_at)
+                a_at, b_at = a_at + flip, b_at + flip
+                flip = -flip
+            if step < slices:
+                now = shared + step % 2 * buffer
+                for v in range(own_vectors):
+                    k = (part + v * (threads // lanes if vector == 1 else 1)) * vector
+                    for i in range(own_pixels):
+                        for j in range(vector):
+                            store_shared(
+                                now + (k + j) * pitch + (row + i * lanes) * wide, held[i, v, j]
+                            )
+                now += depth * pitch
+                for i in range(own_weights):
+                    quad = thread + i * threads
+                    if quad < weight_quads:
+                        k, column = quad // (COLUMNS // 4), quad % (COLUMNS // 4) * 4
+                        store4_shared(
+                            now + k * pitch_w + column * wide,
+                            held_w[i, 0], held_w[i, 1], held_w[i, 2], held_w[i, 3],
+                        )  # fmt: skip
+            cuda.syncthreads()
+
+        for i in range(8):
+            pixel = first_row + own_row + tile.row_of(i)
+            n = divide(pixel, image_magic, image_shift)
+            rest = int32(pixel - n * image)
+            d = divide(rest, plane_magic, plane_shift) if axes == 3 else int32(0)
+            rest = int32(rest - d * plane)
+            p = divide(rest, Q_magic, Q_shift)
+            q = int32(rest - p * Q)
+            place = group * y_group + n * y_n + d * y_d + p * y_h + q * y_w
+            for j in range(8):
+                channel = first_column + own_column + tile.column_of(j)
+                if pixel < pixels and channel < channels:
+                    value = total[i, j]
+                    if bias != 0:
+                        value += load(bias + (group * channels + channel) * size)
+                    store(y + (place + channel * y_k) * size, value)
+
+    return kernel, Blocks(threads, tile.resident(threads, kind))

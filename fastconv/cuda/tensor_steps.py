@@ -1,0 +1,255 @@
+"""im2col on the tensor cores: launches, tiles and tables."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import NamedTuple
+
+from fastconv.lowering import Correlation, Lowered
+
+from . import tensor, tensor_gradient
+from .packing import MULTIPROCESSORS, added_splits, channels_last, packed_weights, split
+from .planning import (
+    INT32_MAX,
+    Operands,
+    Reduction,
+    Sizes,
+    Workspace,
+    ceil_div,
+    pixels,
+    reduction,
+    source_table,
+    tap_places,
+    three,
+    weight_strides,
+)
+from .program import Step, compiled
+from .sizes import (
+    divisor,
+    is_dense,
+    moves,
+    part_is_deep,
+    row_sizes,
+    sizes_for,
+    source_sizes,
+    target_offset,
+    target_sizes,
+)
+from .tensor import SLICE, Tile
+
+# Tiles of a block, and how near each comes to the peak.
+TILES = {
+    Tile(2, 2, 4, 4, 3): 1.0,
+    Tile(4, 1, 2, 4, 3): 0.8,
+    Tile(2, 2, 2, 2, 3): 0.65,
+    Tile(4, 1, 2, 2, 3): 0.6,
+}
+GRADIENT_TILES = {Tile(2, 2, 4, 4, 4): 1.0, Tile(2, 2, 2, 4, 4): 0.8, Tile(2, 2, 2, 2, 4): 0.6}
+_GRADIENT_DEPTH = {"f16": 32, "bf16": 32, "tf32": 16}  # pixels of a slice
+
+
+class _Source(NamedTuple):
+    """Images with their channels last: the operand itself, or a copy in the workspace."""
+
+    steps: list[Step]
+    place: str | int
+    strides: Sizes
+    channels: int  #: of a group, in whole vectors
+    rounded: bool  #: to TF32
+
+
+def product_kind(arrays: Operands) -> str:
+    """What the tensor cores multiply these operands as, or nothing."""
+    if arrays.kind in ("f16", "bf16"):
+        return arrays.kind
+    return "tf32" if arrays.kind == "f32" and arrays.tf32 else ""
+
+
+def correlate_part(
+    low: Lowered, part: Correlation, arrays: Operands, space: Workspace, source: _Source
+) -> list[Step]:
+    """One part of a forward pass or an input gradient, after its weights are packed."""
+    kind = product_kind(arrays)
+    vector, in_slice = tensor.CHUNK // arrays.size, SLICE // arrays.size
+    shape = _tile(TILES, pixels(low, part), low.target_channels, low.groups)
+    column_tiles = ceil_div(low.target_channels, shape.columns)
+    filled = column_tiles * shape.columns
+    order, row, weights_group, packing, place = _weights(
+        low, part, arrays, space, source, filled, in_slice
+    )
+    y_vector = 4 if arrays.in_vectors(arrays.y, low.target_channels, 4) else 1
+    dense = is_dense(part, arrays.y, part.counts) and target_offset(part, arrays.y) == 0
+    kernel = compiled(
+        tensor.correlate,
+        kind,
+        *shape,
+        3 if part_is_deep(low, part) else 2,
+        source.rounded,
+        y_vector,
+        dense,
+    )
+    sizes = {
+        "slices": ceil_div(order.length, in_slice),
+        "tiles": column_tiles,
+        "channels": low.target_channels,
+        "weights_group": weights_group,
+        "weights_row": row,
+        **divisor("tiles", column_tiles),
+        **row_sizes(low, part),
+        **source_sizes(low, source.strides, source.channels),
+        **moves(part),
+        **target_sizes(low, part, arrays.y),
+    }
+    product = Step(
+        kernel,
+        (ceil_div(pixels(low, part), shape.rows) * column_tiles, low.groups, 1),
+        sizes_for(kernel, sizes),
+        shared=shape.shared,
+        table=source_table(low, part, source.strides, order, in_slice // vector),
+        source=source.place,
+        weights=place,
+        target_offset=target_offset(part, arrays.y) * arrays.size,
+        bias=True,
+    )
+    return [*packing, product]
+
+
+def weight_gradient(low: Lowered, arrays: Operands, space: Workspace) -> list[Step]:
+    """The weight gradient: sums over splits of the pixels, then the sums' sum."""
+    kind = product_kind(arrays)
+    (part,) = low.parts
+    vector = tensor.CHUNK // arrays.size
+    source = staged_source(low, arrays, space)
+    dy_shape = (low.N, low.target_channels, *part.counts)
+    dy = _staged(arrays, dy_shape, arrays.w, low.groups, space, "w")
+    order = reduction(source.channels, len(part.taps), vector, source.channels)
+    shape = _tile(GRADIENT_TILES, low.target_channels, order.length, low.groups, is_split=True)
+    row_tiles = ceil_div(low.target_channels, shape.rows)
+    column_tiles = ceil_div(order.length, shape.columns)
+    tiles, depth = row_tiles * column_tiles, _GRADIENT_DEPTH[kind]
+    splits, split_pixels = split(pixels(low, part), tiles * low.groups, depth)
+    axes = 3 if part_is_deep(low, part) else 2
+    rounded = source.rounded and dy.rounded
+    kernel = compiled(tensor_gradient.weight_gradient, kind, *shape, depth, axes, rounded)
+    place = space.take(splits * low.groups * low.target_channels * order.length * 4)
+    dy_d, dy_h, dy_w = three(dy.strides[2:], 0)
+    sizes = {
+        "split_pixels": split_pixels,
+        "channels": low.target_channels,
+        "pairs": order.length,
+        "groups": low.groups,
+        "tiles": column_tiles,
+        "sums_at": place,
+        "dy_group": dy.channels,
+        "dy_n": dy.strides[0],
+        "dy_d": dy_d,
+        "dy_h": dy_h,
+        "dy_w": dy_w,
+        **divisor("tiles", column_tiles),
+        **row_sizes(low, part),
+        **source_sizes(low, source.strides, source.channels),
+        **moves(part),
+    }
+    product = Step(
+        kernel,
+        (tiles, low.groups, splits),
+        sizes_for(kernel, sizes),
+        shared=tensor_gradient.shared_bytes(kind, shape, depth),
+        table=source_table(low, part, source.strides, order, shape.columns // vector),
+        source=source.place,
+        weights=dy.place,
+    )
+    total = added_splits(arrays.kind, part, arrays.y, order, low, splits, place)
+    return [*source.steps, *dy.steps, product, total]
+
+
+def staged_source(low: Lowered, arrays: Operands, space: Workspace) -> _Source:
+    """The source with its channels last, copied where it does not lie so."""
+    return _staged(arrays, (low.N, low.source_channels, *low.source), arrays.x, low.groups, space)
+
+
+def _staged(
+    arrays: Operands,
+    shape: Sizes,
+    strides: Sizes,
+    groups: int,
+    space: Workspace,
+    operand: str = "x",
+) -> _Source:
+    vector = tensor.CHUNK // arrays.size
+    if arrays.in_vectors(strides, shape[1], vector):
+        return _Source([], operand, strides, shape[1], rounded=False)
+    result = product_kind(arrays)
+    step, place, steps = channels_last(
+        arrays.kind, result, shape, strides, groups, vector, space, operand
+    )
+    return _Source([step], place, steps, ceil_div(shape[1], vector) * vector, rounded=True)
+
+
+def fits(low: Lowered, arrays: Operands) -> bool:
+    """Whether offsets through the whole source and output gradient fit into 32 bits."""
+    vector = tensor.CHUNK // arrays.size
+    channels = low.groups * ceil_div(low.source_channels, vector) * vector
+    staged = low.N * prod(low.source) * channels
+    extents = [(low.N, low.groups * low.source_channels, *low.source)]
+    reaches = [
+        sum((size - 1) * abs(stride) for size, stride in zip(shape, arrays.x, strict=True))
+        for shape in extents
+    ]
+    return max(staged, *reaches) < INT32_MAX // 2
+
+
+def _weights(
+    low: Lowered,
+    part: Correlation,
+    arrays: Operands,
+    space: Workspace,
+    source: _Source,
+    filled: int,
+    in_slice: int,
+) -> tuple[Reduction, int, int, list[Step], str | int]:
+    """The reduction's order, the weights' row and group pitch, their packing, and their place."""
+    vector, taps = tensor.CHUNK // arrays.size, len(part.taps)
+    in_order = reduction(source.channels, taps, vector, source.channels)
+    strides = weight_strides(low, arrays.w)
+    as_they_are = (
+        product_kind(arrays) != "tf32"  # those are rounded on the way
+        and source.channels == low.source_channels
+        and strides.source == 1
+        and tap_places(part, arrays.w) == [t * source.channels for t in range(taps)]
+        and filled == low.target_channels
+        and in_order.length % in_slice == 0
+        and in_order.length > 0
+        and strides.target % vector == 0
+        and arrays.aligned
+    )
+    if as_they_are:
+        return in_order, strides.target, strides.group, [], "w"
+    order = reduction(source.channels, taps, vector, in_slice)
+    pairs = ceil_div(order.length, in_slice) * in_slice
+    if not pairs:
+        return order, 0, 0, [], "w"
+    packing, place = packed_weights(
+        low,
+        part,
+        arrays,
+        space,
+        order,
+        (pairs, filled),
+        pairs_inner=True,
+        result=product_kind(arrays),
+    )
+    return order, pairs, pairs * filled, [packing], place
+
+
+def _tile(
+    choices: dict[Tile, float], rows: int, columns: int, groups: int, *, is_split: bool = False
+) -> Tile:
+    """The tile that takes the least time: blocks of a multiprocessor x area / efficiency."""
+
+    def time(shape: Tile) -> float:
+        blocks = ceil_div(rows, shape.rows) * ceil_div(columns, shape.columns) * groups
+        share = blocks / MULTIPROCESSORS if is_split else ceil_div(blocks, MULTIPROCESSORS)
+        return share * shape.rows * shape.columns / choices[shape]
+
+    return min(choices, key=time)
