@@ -1,5 +1,6 @@
-"""Convolution kernels compiled by Numba, with PyTorch's signatures, on NumPy arrays."""
+"""Convolution kernels compiled by Numba, with PyTorch's signatures, on NumPy and CUDA arrays."""
 
+from .backward import convolution_backward
 from .columns import fold, unfold
 from .dispatch import clear_cache
 from .explain import explain
@@ -18,7 +19,6 @@ from .grad import (
     conv2d_weight,
     conv3d_input,
     conv3d_weight,
-    convolution_backward,
 )
 from .options import options
 

@@ -1,11 +1,14 @@
-"""Checks of the arrays a caller gives: kind, dtype, byte order, and where a result goes."""
+"""Checks of NumPy arrays that a caller gives: kind, dtype, byte order, where a result goes."""
 
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[np.floating[Any]]]
+# What the public functions take and return: NumPy arrays, or one library's device arrays.
+AnyArray = TypeVar("AnyArray")
+Stream: TypeAlias = object
 
 DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 _KINDS = (np.ndarray, np.memmap)
@@ -46,13 +49,6 @@ def checked_dtype(dtype: DTypeLike) -> np.dtype[Any]:
     return kind
 
 
-def checked_pair(arrays: dict[str, object]) -> tuple[Array, Array]:
-    """Return two checked arrays of one dtype, given by name."""
-    (first, a), (second, b) = arrays.items()
-    reference = checked_array(a, first)
-    return reference, checked_like(b, second, reference, first)
-
-
 def checked_like(array: object, name: str, reference: Array, reference_name: str) -> Array:
     """Return a checked array that has the dtype of ``reference``."""
     result = checked_array(array, name)
@@ -88,19 +84,19 @@ def check_out(out: Array, shape: tuple[int, ...], operands: dict[str, Array]) ->
     if not out.flags.aligned:
         raise ValueError("out must be aligned in memory, got an unaligned array")
     for other, array in operands.items():
-        if _overlap(out, array):
+        if overlap(out, array):
             raise ValueError(f"out must not share memory with {other}, got arrays that overlap")
-    if _overlaps_itself(out):
+    if overlaps_itself(out.shape, out.strides, out.itemsize):
         raise ValueError(
             f"out must have an element of its own for each result, got strides {out.strides} "
             f"for shape {out.shape}"
         )
 
 
-def _overlaps_itself(array: Array) -> bool:
+def overlaps_itself(shape: tuple[int, ...], strides: tuple[int, ...], itemsize: int) -> bool:
     """Whether two elements may share memory: an axis steps less far than those inside it reach."""
-    reach = array.itemsize
-    for step, size in sorted((abs(t), s) for t, s in zip(array.strides, array.shape, strict=True)):
+    reach = itemsize
+    for step, size in sorted((abs(t), s) for t, s in zip(strides, shape, strict=True)):
         if size > 1:
             if step < reach:
                 return True
@@ -108,7 +104,8 @@ def _overlaps_itself(array: Array) -> bool:
     return False
 
 
-def _overlap(a: Array, b: Array) -> bool:
+def overlap(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> bool:
+    """Whether two arrays share an element's memory; if that is hard to tell, they do."""
     try:
         return np.shares_memory(a, b, max_work=_OVERLAP_WORK)
     except np.exceptions.TooHardError:

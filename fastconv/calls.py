@@ -44,20 +44,25 @@ class ReadyCall:
 _ready: dict[Key, ReadyCall] = {}
 
 
+def exact(arguments: tuple[Any, ...]) -> Any:
+    """Arguments as part of a key: equal ones need not be the same (1, 1.0 and True).
+
+    Plain ones stand for themselves, others by their text.
+    """
+    return arguments if tuple(map(type, arguments)) in _PLAIN_ARGUMENTS else repr(arguments)
+
+
 def key_of(kind: str, a: Any, b: Any, bias: Any, arguments: tuple[Any, ...]) -> Key | None:
     """What a call depends on, or None for one that is not to be kept.
 
     Shapes, strides and dtypes decide the plan; data never does. Arrays that a check would replace
     (subclasses, unaligned ones, which it copies) make no key: the plan is for the copy's strides.
-    Arguments that are equal need not be the same (1, 1.0 and True): plain ones stand for
-    themselves, others by their text.
     """
     if type(a) is not np.ndarray or type(b) is not np.ndarray:
         return None
     if not (a.flags.aligned and b.flags.aligned):
         return None
-    exact = arguments if tuple(map(type, arguments)) in _PLAIN_ARGUMENTS else repr(arguments)
-    key = (kind, a.shape, a.strides, a.dtype, b.shape, b.strides, b.dtype, exact)
+    key = (kind, a.shape, a.strides, a.dtype, b.shape, b.strides, b.dtype, exact(arguments))
     if bias is None:
         return key
     if type(bias) is not np.ndarray or not bias.flags.aligned:
@@ -65,8 +70,16 @@ def key_of(kind: str, a: Any, b: Any, bias: Any, arguments: tuple[Any, ...]) -> 
     return (*key, bias.shape, bias.strides, bias.dtype)
 
 
-def find(key: Key | None) -> ReadyCall | None:
-    """The call kept under ``key``."""
+def find(
+    kind: str, a: Any, b: Any, bias: Any, arguments: tuple[Any, ...], elsewhere: bool
+) -> ReadyCall | None:
+    """The call kept under these arrays and arguments; none is for a result ``elsewhere``.
+
+    That is, in an ``out`` or on a stream.
+    """
+    if elsewhere:
+        return None
+    key = key_of(kind, a, b, bias, arguments)
     return _ready.get(key) if key is not None else None
 
 

@@ -6,7 +6,7 @@ from math import prod
 import numpy as np
 from numpy.typing import DTypeLike
 
-from . import dispatch
+from . import host
 from ._arguments import Ints, Padding, one_of, sizes
 from ._arrays import checked_dtype
 from .cpu import threads
@@ -158,7 +158,7 @@ def explain(
     """
     one_of(direction, "direction", DIRECTIONS)
     one_of(layout, "layout", LAYOUTS)
-    one_of(algorithm, "algorithm", dispatch.ALGORITHMS)
+    one_of(algorithm, "algorithm", host.ALGORITHMS)
     kind = checked_dtype(dtype)
     shapes = sizes(input_shape, "input_shape"), sizes(weight_shape, "weight_shape")
     rank = len(shapes[1]) - 2
@@ -174,7 +174,7 @@ def explain(
     }[direction]
     # A plan needs an image; without any, nothing runs.
     planned = g if g.N else replace(g, N=1)
-    plan = dispatch.plan(direction, planned, kind.itemsize * 8, *strides, algorithm)
+    plan = host.plan(direction, planned, kind.itemsize * 8, *strides, algorithm)
     elements = sum(prod(s) for s in (g.input_shape, g.weight_shape, g.output_shape))
     return Explanation(
         direction=direction,

@@ -1,4 +1,4 @@
-"""Settings for a block of code: worker threads, and whether Winograd may be chosen."""
+"""Settings for a block of code: worker threads, Winograd, and TF32 on a GPU."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -14,6 +14,7 @@ class Settings:
 
     threads: int | None = None
     winograd: bool = True
+    tf32: bool = False
 
 
 _DEFAULTS = Settings()
@@ -26,7 +27,7 @@ def current() -> Settings:
 
 
 def options(
-    threads: int | None = None, winograd: bool | None = None
+    threads: int | None = None, winograd: bool | None = None, tf32: bool | None = None
 ) -> AbstractContextManager[None]:
     """Set how the calls inside a ``with`` block run.
 
@@ -43,11 +44,15 @@ def options(
         Whether ``algorithm="auto"`` may choose a Winograd algorithm, which rounds more
         coarsely than the others. No algorithm of this version is of that kind, so the
         setting changes nothing yet. Outside any block: True.
+    tf32 : bool, optional
+        Whether convolutions of float32 device arrays may round their factors to TF32,
+        10 bits of fraction for float32's 23, and so use the GPU's tensor cores. Sums are
+        float32 all the same. Outside any block: False.
 
     Raises
     ------
     TypeError
-        If ``threads`` is no integer or ``winograd`` no bool.
+        If ``threads`` is no integer, or ``winograd`` or ``tf32`` no bool.
     ValueError
         If ``threads`` is less than 1.
 
@@ -64,15 +69,18 @@ def options(
         threads = integer(threads, "threads", 1)
     if winograd is not None:
         winograd = flag(winograd, "winograd")
-    return _changed(threads, winograd)
+    if tf32 is not None:
+        tf32 = flag(tf32, "tf32")
+    return _changed(threads, winograd, tf32)
 
 
 @contextmanager
-def _changed(threads: int | None, winograd: bool | None) -> Iterator[None]:
+def _changed(threads: int | None, winograd: bool | None, tf32: bool | None) -> Iterator[None]:
     outer = current()
     inner = Settings(
         threads=outer.threads if threads is None else threads,
         winograd=outer.winograd if winograd is None else winograd,
+        tf32=outer.tf32 if tf32 is None else tf32,
     )
     token = _settings.set(inner)
     try:

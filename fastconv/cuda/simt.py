@@ -19,6 +19,7 @@ from numba import cuda, int32, int64, uint8
 from . import tile
 from .program import Blocks
 from .ptx import KINDS, divide, load4_i32, shared_memory, within
+from .targets import located
 
 _NOWHERE = 1 << 29
 _PAD = 4  # elements after each row of a transposed slice: its stores spread over the banks
@@ -50,6 +51,7 @@ def correlate(
     buffer = depth * (pitch + pitch_w)
     contract = tile.contract(kind, depth, pitch, pitch_w)
     clear = tile.clear(compute)
+    locate = located(axes)
     # Vectors of the slice, taken by the threads in turn; a thread always has the same pixels.
     per_row = depth // vector
     lanes = min(ROWS, threads) if vector == 1 else min(ROWS, threads // per_row)
@@ -72,6 +74,9 @@ def correlate(
         first_row = row_tile * ROWS
         first_column = (block - row_tile * int32(tiles)) * COLUMNS
         shared = shared_memory(cuda.shared.array(0, uint8))
+        digits = (
+            image, image_magic, image_shift, plane, plane_magic, plane_shift, Q, Q_magic, Q_shift,
+        )  # fmt: skip
 
         # What this thread gathers: pixels, and the vectors of each slice.
         if vector == 1:
@@ -84,13 +89,8 @@ def correlate(
         at_w = cuda.local.array(own_pixels, int32)
         for i in range(own_pixels):
             pixel = first_row + row + i * lanes
-            n = divide(pixel, image_magic, image_shift)
-            rest = int32(pixel - n * image)
-            d = divide(rest, plane_magic, plane_shift) if axes == 3 else int32(0)
-            rest = int32(rest - d * plane)
-            p = divide(rest, Q_magic, Q_shift)
-            q = int32(rest - p * Q)
-            at_d[i], at_h[i], at_w[i] = d * move_d, p * move_h, q * move_w
+            n, o, p, q = locate(pixel, digits)
+            at_d[i], at_h[i], at_w[i] = o * move_d, p * move_h, q * move_w
             base[i] = group * x_group + n * x_n + at_h[i] * x_h + at_w[i] * x_w
             if axes == 3:
                 base[i] += at_d[i] * x_d
@@ -162,13 +162,8 @@ def correlate(
 
         for i in range(8):
             pixel = first_row + own_row + tile.row_of(i)
-            n = divide(pixel, image_magic, image_shift)
-            rest = int32(pixel - n * image)
-            d = divide(rest, plane_magic, plane_shift) if axes == 3 else int32(0)
-            rest = int32(rest - d * plane)
-            p = divide(rest, Q_magic, Q_shift)
-            q = int32(rest - p * Q)
-            place = group * y_group + n * y_n + d * y_d + p * y_h + q * y_w
+            n, o, p, q = locate(pixel, digits)
+            place = group * y_group + n * y_n + o * y_d + p * y_h + q * y_w
             for j in range(8):
                 channel = first_column + own_column + tile.column_of(j)
                 if pixel < pixels and channel < channels:

@@ -14,6 +14,7 @@ from numba import cuda, int32, int64, uint8
 from . import tile
 from .program import Blocks
 from .ptx import KINDS, divide, load4_i32, shared_memory, within
+from .targets import located
 
 _NOWHERE = 1 << 29
 _PAD = 4
@@ -49,6 +50,7 @@ def weight_gradient(
     buffer = depth * (pitch + pitch_x)
     contract = tile.contract(kind, depth, pitch, pitch_x)
     clear = tile.clear(compute)
+    locate = located(axes)
     # A thread has either one pixel of each slice and several channels, or vectors of channels.
     dy_pixels = threads // (ROWS // 4) if vector_dy == 4 else depth
     dy_own = ROWS // vector_dy * depth // threads
@@ -70,6 +72,9 @@ def weight_gradient(
         first_row = row_tile * ROWS
         first_column = (block - row_tile * int32(tiles)) * COLUMNS
         shared = shared_memory(cuda.shared.array(0, uint8))
+        digits = (
+            image, image_magic, image_shift, plane, plane_magic, plane_shift, Q, Q_magic, Q_shift,
+        )  # fmt: skip
 
         # The output gradient's share of this thread: a channel offset each.
         if vector_dy == 4:
@@ -112,16 +117,11 @@ def weight_gradient(
                 slice_first = int32(first + step * depth)
                 for i in range(dy_own):
                     pixel = slice_first + dy_pixel + (i * dy_pixels if vector_dy == 4 else 0)
-                    n = divide(pixel, image_magic, image_shift)
-                    rest = int32(pixel - n * image)
-                    d = divide(rest, plane_magic, plane_shift) if axes == 3 else int32(0)
-                    rest = int32(rest - d * plane)
-                    p = divide(rest, Q_magic, Q_shift)
-                    q = int32(rest - p * Q)
+                    n, o, p, q = locate(pixel, digits)
                     row = first_row + dy_row + (0 if vector_dy == 4 else i * (threads // depth))
                     place = group * dy_group + n * dy_n + row * dy_k + p * dy_h + q * dy_w
                     if axes == 3:
-                        place += d * dy_d
+                        place += o * dy_d
                     wanted = within(pixel, last) & within(row, channels)
                     if vector_dy == 4:
                         held_dy[i, 0], held_dy[i, 1], held_dy[i, 2], held_dy[i, 3] = load4_if(
@@ -131,17 +131,13 @@ def weight_gradient(
                         held_dy[i, 0] = load_if(w + place * size, wanted)
                 for i in range(x_own):
                     pixel = slice_first + x_pixel + (i * x_pixels if vector_x == 4 else 0)
-                    n = divide(pixel, image_magic, image_shift)
-                    rest = int32(pixel - n * image)
-                    d = divide(rest, plane_magic, plane_shift) if axes == 3 else int32(0)
-                    rest = int32(rest - d * plane)
-                    p = divide(rest, Q_magic, Q_shift)
-                    h, v = int32(p * move_h), int32((rest - p * Q) * move_w)
+                    n, o, p, q = locate(pixel, digits)
+                    h, v = int32(p * move_h), int32(q * move_w)
                     place = group * x_group + n * x_n + h * x_h + v * x_w + offset[i]
                     wanted = within(pixel, last) & within(h + dh[i], H) & within(v + dw[i], W)
                     if axes == 3:
-                        place += d * move_d * x_d
-                        wanted &= within(d * move_d + dd[i], D)
+                        place += o * move_d * x_d
+                        wanted &= within(o * move_d + dd[i], D)
                     if vector_x == 4:
                         held_x[i, 0], held_x[i, 1], held_x[i, 2], held_x[i, 3] = load4_if(
                             x + place * size, wanted

@@ -19,11 +19,11 @@ from numba import cuda, float32, int32, int64, uint8
 
 from .program import Blocks
 from .ptx import (
-    COPY_WAITS,
     KINDS,
     MULTIPLY,
     copy_async,
     copy_commit,
+    copy_waits,
     divide,
     inline,
     load4_i32,
@@ -33,6 +33,7 @@ from .ptx import (
     store2_shared_f32,
     within,
 )
+from .targets import SUMS_PAD, located, sums_bytes, written
 
 SLICE = 128  #: bytes of the reduction in one slice of a row
 CHUNK = 16  #: bytes of one copy
@@ -40,7 +41,6 @@ _CHUNKS = SLICE // CHUNK
 _PITCH = SLICE + CHUNK
 _STEP = 32  # bytes of the reduction in one product of the tensor cores
 _NOWHERE = 1 << 29
-_SUMS_PAD = 8  # floats after each row of sums
 
 
 class Tile(NamedTuple):
@@ -70,8 +70,8 @@ class Tile(NamedTuple):
     @property
     def shared(self) -> int:
         """Bytes of shared memory: the stages, or afterwards the sums."""
-        sums = self.rows * (self.columns + _SUMS_PAD) * 4
-        return max(self.stages * (self.rows + self.columns) * _PITCH, sums)
+        stages = self.stages * (self.rows + self.columns) * _PITCH
+        return max(stages, sums_bytes(self.rows, self.columns))
 
 
 def multiplied(kind: str, rounded: bool, row_blocks: int, column_blocks: int) -> Any:
@@ -122,15 +122,15 @@ def correlate(
     shape = Tile(warp_rows, warp_columns, row_blocks, column_blocks, stages)
     threads, ROWS, COLUMNS = shape.threads, shape.rows, shape.columns
     element = KINDS["f32" if kind == "tf32" else kind]
-    size, load, store, store4 = element.size, element.load, element.store, element.store4
-    load4_shared = KINDS["f32"].load4_shared
+    size = element.size
     stage_bytes = (ROWS + COLUMNS) * _PITCH
-    sums_pitch = (COLUMNS + _SUMS_PAD) * 4
+    sums_pitch = (COLUMNS + SUMS_PAD) * 4
+    locate = located(axes)
+    write = written(element.name, ROWS, COLUMNS, threads, y_vector, y_dense)
     lanes = threads // _CHUNKS  # rows that the block copies at a time
     own_rows, own_columns = ROWS // lanes, COLUMNS // lanes
-    wait = COPY_WAITS[stages - 2]
+    wait = copy_waits(stages - 2)
     multiply_step = multiplied(kind, rounded, row_blocks, column_blocks)
-    quads = COLUMNS // 4
     narrow = 2 * column_blocks  # products of 16 x 8
 
     def kernel(
@@ -147,6 +147,9 @@ def correlate(
         first_row = row_tile * ROWS
         first_column = (block - row_tile * int32(tiles)) * COLUMNS
         shared = shared_memory(cuda.shared.array(0, uint8))
+        digits = (
+            image, image_magic, image_shift, plane, plane_magic, plane_shift, Q, Q_magic, Q_shift,
+        )  # fmt: skip
 
         # What this thread copies: one chunk of each slice, for every `lanes`-th row.
         row, chunk = thread // _CHUNKS, thread % _CHUNKS
@@ -156,12 +159,8 @@ def correlate(
         at_w = cuda.local.array(own_rows, int32)
         for i in range(own_rows):
             pixel = first_row + row + i * lanes
-            n = divide(pixel, image_magic, image_shift)
-            rest = int32(pixel - n * image)
-            d = divide(rest, plane_magic, plane_shift) if axes == 3 else int32(0)
-            rest = int32(rest - d * plane)
-            p = divide(rest, Q_magic, Q_shift)
-            at_d[i], at_h[i], at_w[i] = d * move_d, p * move_h, (rest - p * Q) * move_w
+            n, o, p, q = locate(pixel, digits)
+            at_d[i], at_h[i], at_w[i] = o * move_d, p * move_h, q * move_w
             base[i] = n * x_n + at_d[i] * x_d + at_h[i] * x_h + at_w[i] * x_w
             if pixel >= pixels:
                 at_h[i] = _NOWHERE
@@ -229,46 +228,9 @@ def correlate(
                 store2_shared_f32(at, sums[i, j, 0], sums[i, j, 1])
                 store2_shared_f32(at + 8 * sums_pitch, sums[i, j, 2], sums[i, j, 3])
         cuda.syncthreads()
-        for item in range(thread, ROWS * quads, threads):
-            # With channels side by side lanes run along them, otherwise along the pixels.
-            if y_vector == 4:
-                out_row, quad = item // quads, item % quads
-            else:
-                out_row, quad = item % ROWS, item // ROWS
-            pixel = int32(first_row + out_row)
-            channel = first_column + quad * 4
-            v0, v1, v2, v3 = load4_shared(shared + out_row * sums_pitch + quad * 16)
-            if pixel < pixels and channel < channels:
-                if y_dense:
-                    place = int64(pixel) * y_w
-                else:
-                    n = divide(pixel, image_magic, image_shift)
-                    rest = int32(pixel - n * image)
-                    d = divide(rest, plane_magic, plane_shift)
-                    rest = int32(rest - d * plane)
-                    p = divide(rest, Q_magic, Q_shift)
-                    place = n * y_n + d * y_d + p * y_h + (rest - p * Q) * y_w
-                place += group * y_group + channel * y_k
-                left = channels - channel
-                if bias != 0:
-                    of = bias + (group * channels + channel) * size
-                    v0 += load(of)
-                    if left > 1:
-                        v1 += load(of + size)
-                    if left > 2:
-                        v2 += load(of + 2 * size)
-                    if left > 3:
-                        v3 += load(of + 3 * size)
-                to = y + place * size
-                if y_vector == 4:
-                    store4(to, v0, v1, v2, v3)
-                else:
-                    store(to, v0)
-                    if left > 1:
-                        store(to + y_k * size, v1)
-                    if left > 2:
-                        store(to + 2 * y_k * size, v2)
-                    if left > 3:
-                        store(to + 3 * y_k * size, v3)
+        target = (y, y_group, y_n, y_k, y_d, y_h, y_w)
+        write(
+            shared, thread, first_row, first_column, pixels, channels, group, digits, target, bias
+        )
 
     return kernel, Blocks(threads, 256 // threads)

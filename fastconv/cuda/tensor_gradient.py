@@ -14,11 +14,11 @@ from numba import cuda, float32, int32, int64, uint8
 
 from .program import Blocks
 from .ptx import (
-    COPY_WAITS,
     KINDS,
     MULTIPLY,
     copy_async,
     copy_commit,
+    copy_waits,
     divide,
     inline,
     load4_i32,
@@ -30,6 +30,7 @@ from .ptx import (
     store4_shared_i32,
     within,
 )
+from .targets import located
 from .tensor import CHUNK, Tile
 
 _NOWHERE = 1 << 29
@@ -134,10 +135,11 @@ def weight_gradient(
     a_lanes, b_lanes = threads // a_chunks, threads // b_chunks  # pixels copied at a time
     a_own, b_own = depth // a_lanes, depth // b_lanes
     pixels_a_step = 8 if kind == "tf32" else 16
-    wait = COPY_WAITS[stages - 2]
+    wait = copy_waits(stages - 2)
     multiply_step = _multiplied(kind, rounded, shape)
     narrow = 2 * column_blocks
     places_bytes = depth * _PLACE
+    locate = located(axes)
 
     def kernel(
         x, w, y, bias, workspace, table,
@@ -154,6 +156,9 @@ def weight_gradient(
         first_row = row_tile * ROWS
         first_column = (block - row_tile * int32(tiles)) * COLUMNS
         shared = shared_memory(cuda.shared.array(0, uint8))
+        digits = (
+            image, image_magic, image_shift, plane, plane_magic, plane_shift, Q, Q_magic, Q_shift,
+        )  # fmt: skip
 
         # What this thread copies: one chunk of channels and one of pairs, for some pixels each.
         a_chunk, a_pixel = thread % a_chunks, thread // a_chunks
@@ -208,7 +213,7 @@ def weight_gradient(
                     there, place, h, v = load4_shared_i32(record)
                     wanted = within(h + dh, H) & within(v + dw, W)
                     if axes == 3:
-                        d, r1, r2, r3 = load4_shared_i32(record + 16)
+                        d, _, _, _ = load4_shared_i32(record + 16)
                         wanted &= within(d + dd, D)
                     copy_async(
                         b_into + (to + i * b_lanes * b_pitch),
@@ -220,14 +225,9 @@ def weight_gradient(
             coming = ahead + 1
             if coming < slices and thread < depth:
                 pixel = int32(first + coming * depth + thread)
-                n = divide(pixel, image_magic, image_shift)
-                rest = int32(pixel - n * image)
-                d = divide(rest, plane_magic, plane_shift) if axes == 3 else int32(0)
-                rest = int32(rest - d * plane)
-                p = divide(rest, Q_magic, Q_shift)
-                q = int32(rest - p * Q)
-                there = int32(n * dy_n + d * dy_d + p * dy_h + q * dy_w)
-                d, h, v = int32(d * move_d), int32(p * move_h), int32(q * move_w)
+                n, o, p, q = locate(pixel, digits)
+                there = int32(n * dy_n + o * dy_d + p * dy_h + q * dy_w)
+                d, h, v = int32(o * move_d), int32(p * move_h), int32(q * move_w)
                 place = int32(n * x_n + d * x_d + h * x_h + v * x_w)
                 if pixel >= last:
                     h = int32(_NOWHERE)

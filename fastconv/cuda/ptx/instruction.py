@@ -78,7 +78,7 @@ def _intrinsic(stand_in: Any, text: str, operands: str, results: str, pure: bool
     # Numba reads an intrinsic's arguments from its signature, so each gets one of its own.
     scope = {"made": (signature, codegen)}
     source = f"def {stand_in.__name__}(typing_context, {', '.join(names)}):\n    return made\n"
-    exec(source, scope)  # noqa: S102 - the names come from the stand-in above
+    exec(source, scope)
     function = scope[stand_in.__name__]
     function.__doc__ = stand_in.__doc__  # type: ignore[attr-defined]
     return intrinsic(function)

@@ -47,22 +47,14 @@ def copy_commit() -> None:
     """Close the group of copies that this thread has started."""
 
 
-@instruction("cp.async.wait_group 0;", "")
-def copy_wait_0() -> None:
-    """Wait for all groups of this thread's copies."""
+def copy_waits(under_way: int) -> Any:
+    """A wait until at most so many of this thread's newest groups of copies are under way."""
 
+    @instruction(f"cp.async.wait_group {under_way};", "")
+    def wait() -> None:
+        """Wait."""
 
-@instruction("cp.async.wait_group 1;", "")
-def copy_wait_1() -> None:
-    """Wait until at most the newest group of this thread's copies is under way."""
-
-
-@instruction("cp.async.wait_group 2;", "")
-def copy_wait_2() -> None:
-    """Wait until at most the two newest groups of this thread's copies are under way."""
-
-
-COPY_WAITS = (copy_wait_0, copy_wait_1, copy_wait_2)  #: by the groups that may be under way
+    return wait
 
 
 if SIMULATED:
