@@ -24,6 +24,7 @@ MULTIPROCESSORS = 132  # of the GPU that plans are made for: they depend on geom
 _WAVES = 4  # blocks of the weight gradient for each multiprocessor
 _MIN_SPLIT = 256  # pixels, below which a block's start costs more than its work
 _MOST_SPLITS = 65535
+_BLOCK_ROW = 128  # bytes of a swizzled row
 
 
 def packed_weights(
@@ -52,6 +53,36 @@ def packed_weights(
     }
     grid = (ceil_div(filled[0], staging.TILE), ceil_div(filled[1], staging.TILE), low.groups)
     table = weight_table(part, arrays.w, strides.source, order, low.source_channels)
+    return Step(kernel, grid, sizes, table=table, source="w", target=place), place
+
+
+def packed_blocks(
+    low: Lowered,
+    part: Correlation,
+    arrays: Operands,
+    space: Workspace,
+    order: Reduction,
+    columns: int,
+    result: str,
+) -> tuple[Step, int]:
+    """The packing of a part's weights to swizzled blocks, and its place."""
+    strides = weight_strides(low, arrays.w)
+    item = KINDS["f32" if result == "tf32" else result].size
+    in_slice = _BLOCK_ROW // item
+    slices, tiles = ceil_div(order.length, in_slice), ceil_div(low.target_channels, columns)
+    place = space.take(low.groups * tiles * slices * columns * _BLOCK_ROW)
+    kernel = compiled(staging.pack_blocks, arrays.kind, result, columns)
+    sizes = {
+        "pairs": order.length,
+        "slices": slices,
+        "channels": low.target_channels,
+        "tiles": tiles,
+        "w_group": strides.group,
+        "w_target": strides.target,
+    }
+    across = (ceil_div(slices * in_slice, staging.TILE), ceil_div(tiles * columns, staging.TILE))
+    table = weight_table(part, arrays.w, strides.source, order, low.source_channels)
+    grid = (*across, low.groups)
     return Step(kernel, grid, sizes, table=table, source="w", target=place), place
 
 

@@ -62,7 +62,7 @@ def weight_gradient(
         pixels, split_pixels, channels, pairs, groups, tiles, tiles_magic, tiles_shift,
         image, image_magic, image_shift, plane, plane_magic, plane_shift, Q, Q_magic, Q_shift,
         D, H, W, move_d, move_h, move_w, x_group, x_n, x_d, x_h, x_w,
-        dy_group, dy_n, dy_k, dy_d, dy_h, dy_w, sums,
+        dy_group, dy_n, dy_k, dy_d, dy_h, dy_w, sums_at,
     ):  # fmt: skip
         thread = int32(cuda.threadIdx.x)
         group = int64(cuda.blockIdx.y)
@@ -175,6 +175,6 @@ def weight_gradient(
             for j in range(8):
                 pair = first_column + own_column + tile.column_of(j)
                 if channel < channels and pair < pairs:
-                    store(workspace + sums + (place + pair) * wide, total[i, j])
+                    store(workspace + sums_at + (place + pair) * wide, total[i, j])
 
     return kernel, Blocks(threads, tile.resident(threads, kind))

@@ -6,18 +6,15 @@ from fastconv.lowering import Correlation, Lowered
 
 from . import simt, simt_gradient, tile
 from .packing import MULTIPROCESSORS, added_splits, packed_weights, split
-from .planning import Operands, Workspace, ceil_div, pixels, reduction, source_table, three
+from .planning import Operands, Workspace, ceil_div, pixels, reduction, source_table
 from .program import Step, compiled
 from .ptx import KINDS
 from .sizes import (
-    divisor,
-    moves,
+    correlate_sizes,
+    gradient_sizes,
     part_is_deep,
-    row_sizes,
     sizes_for,
-    source_sizes,
     target_offset,
-    target_sizes,
 )
 
 # Warps along the rows and the columns of a block's tile, and how near it comes to the peak.
@@ -53,15 +50,9 @@ def correlate_part(
     kernel = compiled(simt.correlate, kind, *warps, depth, vector, axes)
     sizes = {
         "slices": slices,
-        "tiles": column_tiles,
-        "channels": channels,
         "weights_group": slices * depth * filled,
         "weights_row": filled,
-        **divisor("tiles", column_tiles),
-        **row_sizes(low, part),
-        **source_sizes(low, arrays.x, low.source_channels),
-        **moves(part),
-        **target_sizes(low, part, arrays.y),
+        **correlate_sizes(low, part, arrays.x, low.source_channels, arrays.y, column_tiles),
     }
     product = Step(
         kernel,
@@ -92,24 +83,11 @@ def weight_gradient(low: Lowered, arrays: Operands, space: Workspace) -> list[St
     axes = 3 if part_is_deep(low, part) else 2
     kernel = compiled(simt_gradient.weight_gradient, kind, *warps, depth, dy_vector, vector, axes)
     place = space.take(splits * low.groups * rows * order.length * KINDS[kind].compute_size)
-    dy_d, dy_h, dy_w = three(arrays.w[2:], 0)
     sizes = {
         "split_pixels": split_pixels,
-        "channels": rows,
         "pairs": order.length,
-        "groups": low.groups,
-        "tiles": column_tiles,
-        "sums": place,
-        "dy_group": rows * arrays.w[1],
-        "dy_n": arrays.w[0],
-        "dy_k": arrays.w[1],
-        "dy_d": dy_d,
-        "dy_h": dy_h,
-        "dy_w": dy_w,
-        **divisor("tiles", column_tiles),
-        **row_sizes(low, part),
-        **source_sizes(low, arrays.x, low.source_channels),
-        **moves(part),
+        "sums_at": place,
+        **gradient_sizes(low, part, arrays.x, low.source_channels, arrays.w, rows, column_tiles),
     }
     product = Step(
         kernel,

@@ -84,8 +84,56 @@ def sizes_for(kernel: Any, sizes: dict[str, int]) -> dict[str, int]:
     return {name: sizes[name] for name in kernel.sizes}
 
 
-def is_dense(part: Correlation, y: tuple[int, ...], whole: tuple[int, ...]) -> bool:
+def is_dense(part: Correlation, y: tuple[int, ...]) -> bool:
     """Whether a part's targets lie at equal steps through the batch."""
-    if part.counts != whole or any(axis.step != 1 for axis in part.axes):
+    if any(axis.step != 1 for axis in part.axes):
         return False
     return flat(y[2:], part.counts) and y[0] == prod(part.counts) * y[-1]
+
+
+def correlate_sizes(
+    low: Lowered,
+    part: Correlation,
+    x: tuple[int, ...],
+    x_channels: int,
+    y: tuple[int, ...],
+    column_tiles: int,
+) -> dict[str, int]:
+    """What a product of target pixels by target channels is told, whatever its kernel."""
+    return {
+        "tiles": column_tiles,
+        "channels": low.target_channels,
+        **divisor("tiles", column_tiles),
+        **row_sizes(low, part),
+        **source_sizes(low, x, x_channels),
+        **moves(part),
+        **target_sizes(low, part, y),
+    }
+
+
+def gradient_sizes(
+    low: Lowered,
+    part: Correlation,
+    x: tuple[int, ...],
+    x_channels: int,
+    dy: tuple[int, ...],
+    dy_channels: int,
+    column_tiles: int,
+) -> dict[str, int]:
+    """What a product of target channels by (channel, tap) pairs is told, whatever its kernel."""
+    dy_d, dy_h, dy_w = three(dy[2:], 0)
+    return {
+        "groups": low.groups,
+        "tiles": column_tiles,
+        "channels": low.target_channels,
+        "dy_group": dy_channels * dy[1],
+        "dy_n": dy[0],
+        "dy_k": dy[1],
+        "dy_d": dy_d,
+        "dy_h": dy_h,
+        "dy_w": dy_w,
+        **divisor("tiles", column_tiles),
+        **row_sizes(low, part),
+        **source_sizes(low, x, x_channels),
+        **moves(part),
+    }

@@ -64,6 +64,43 @@ def pack_weights(kind: str, result: str, pairs_inner: bool) -> Any:
     return kernel, Blocks(TILE * _STRIPES, 4)
 
 
+def pack_blocks(kind: str, result: str, columns: int) -> Any:
+    """Weights as the blocks that Hopper's products read: [group][column tile][slice].
+
+    A block holds ``columns`` target channels x 128 bytes of pairs, its chunks of 16 bytes in the
+    places of the 128-byte swizzle, zeros where there is no channel or pair. The table holds each
+    pair's offset in the weights of one target channel, or `ABSENT`.
+    """
+    load, store, size_out, held_type = _converted(kind, result)
+    size, rounded = KINDS[kind].size, result == "tf32"
+    in_slice, in_chunk = 128 // size_out, 16 // size_out
+
+    def kernel(
+        x, w, y, bias, workspace, table,
+        pairs, slices, channels, tiles, w_group, w_target,
+    ):  # fmt: skip
+        lane, stripe = int32(cuda.threadIdx.x) % TILE, int32(cuda.threadIdx.x) // TILE
+        pair = int32(int64(cuda.blockIdx.x) * TILE + lane)
+        first_channel = int64(cuda.blockIdx.y) * TILE
+        group = int64(cuda.blockIdx.z)
+        offset = load_i32(table + pair * 4) if pair < pairs else int32(ABSENT)
+        chunk = pair % in_slice // in_chunk
+        for i in range(TILE // _STRIPES):
+            channel = int32(first_channel + stripe + i * _STRIPES)
+            value = held_type(0)
+            if channel < channels and offset != ABSENT:
+                value = load(x + (group * w_group + channel * w_target + offset) * size)
+                if rounded:
+                    value = round_tf32(value)
+            row = channel % columns
+            block = (group * tiles + channel // columns) * slices + pair // in_slice
+            place = row * in_slice + (chunk ^ row % 8) * in_chunk + pair % in_chunk
+            if pair < slices * in_slice and channel < tiles * columns:
+                store(y + (block * columns * in_slice + place) * size_out, value)
+
+    return kernel, Blocks(TILE * _STRIPES, 4)
+
+
 def channels_last(kind: str, result: str) -> Any:
     """A copy with the channels innermost, each group's filled up with zeros: [n][pixel][g][c]."""
     load, store, size_out, held_type = _converted(kind, result)

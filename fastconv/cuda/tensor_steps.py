@@ -20,20 +20,16 @@ from .planning import (
     reduction,
     source_table,
     tap_places,
-    three,
     weight_strides,
 )
 from .program import Step, compiled
 from .sizes import (
-    divisor,
+    correlate_sizes,
+    gradient_sizes,
     is_dense,
-    moves,
     part_is_deep,
-    row_sizes,
     sizes_for,
-    source_sizes,
     target_offset,
-    target_sizes,
 )
 from .tensor import SLICE, Tile
 
@@ -45,10 +41,11 @@ TILES = {
     Tile(4, 1, 2, 2, 3): 0.6,
 }
 GRADIENT_TILES = {Tile(2, 2, 4, 4, 4): 1.0, Tile(2, 2, 2, 4, 4): 0.8, Tile(2, 2, 2, 2, 4): 0.6}
+HOPPER = (9, 0)
 _GRADIENT_DEPTH = {"f16": 32, "bf16": 32, "tf32": 16}  # pixels of a slice
 
 
-class _Source(NamedTuple):
+class Source(NamedTuple):
     """Images with their channels last: the operand itself, or a copy in the workspace."""
 
     steps: list[Step]
@@ -66,7 +63,7 @@ def product_kind(arrays: Operands) -> str:
 
 
 def correlate_part(
-    low: Lowered, part: Correlation, arrays: Operands, space: Workspace, source: _Source
+    low: Lowered, part: Correlation, arrays: Operands, space: Workspace, source: Source
 ) -> list[Step]:
     """One part of a forward pass or an input gradient, after its weights are packed."""
     kind = product_kind(arrays)
@@ -77,8 +74,7 @@ def correlate_part(
     order, row, weights_group, packing, place = _weights(
         low, part, arrays, space, source, filled, in_slice
     )
-    y_vector = 4 if arrays.in_vectors(arrays.y, low.target_channels, 4) else 1
-    dense = is_dense(part, arrays.y, part.counts) and target_offset(part, arrays.y) == 0
+    y_vector, dense = target_layout(low, part, arrays)
     kernel = compiled(
         tensor.correlate,
         kind,
@@ -90,15 +86,9 @@ def correlate_part(
     )
     sizes = {
         "slices": ceil_div(order.length, in_slice),
-        "tiles": column_tiles,
-        "channels": low.target_channels,
         "weights_group": weights_group,
         "weights_row": row,
-        **divisor("tiles", column_tiles),
-        **row_sizes(low, part),
-        **source_sizes(low, source.strides, source.channels),
-        **moves(part),
-        **target_sizes(low, part, arrays.y),
+        **correlate_sizes(low, part, source.strides, source.channels, arrays.y, column_tiles),
     }
     product = Step(
         kernel,
@@ -118,11 +108,7 @@ def weight_gradient(low: Lowered, arrays: Operands, space: Workspace) -> list[St
     """The weight gradient: sums over splits of the pixels, then the sums' sum."""
     kind = product_kind(arrays)
     (part,) = low.parts
-    vector = tensor.CHUNK // arrays.size
-    source = staged_source(low, arrays, space)
-    dy_shape = (low.N, low.target_channels, *part.counts)
-    dy = _staged(arrays, dy_shape, arrays.w, low.groups, space, "w")
-    order = reduction(source.channels, len(part.taps), vector, source.channels)
+    source, dy, order = gradient_operands(low, part, arrays, space)
     shape = _tile(GRADIENT_TILES, low.target_channels, order.length, low.groups, is_split=True)
     row_tiles = ceil_div(low.target_channels, shape.rows)
     column_tiles = ceil_div(order.length, shape.columns)
@@ -132,30 +118,20 @@ def weight_gradient(low: Lowered, arrays: Operands, space: Workspace) -> list[St
     rounded = source.rounded and dy.rounded
     kernel = compiled(tensor_gradient.weight_gradient, kind, *shape, depth, axes, rounded)
     place = space.take(splits * low.groups * low.target_channels * order.length * 4)
-    dy_d, dy_h, dy_w = three(dy.strides[2:], 0)
     sizes = {
         "split_pixels": split_pixels,
-        "channels": low.target_channels,
         "pairs": order.length,
-        "groups": low.groups,
-        "tiles": column_tiles,
         "sums_at": place,
-        "dy_group": dy.channels,
-        "dy_n": dy.strides[0],
-        "dy_d": dy_d,
-        "dy_h": dy_h,
-        "dy_w": dy_w,
-        **divisor("tiles", column_tiles),
-        **row_sizes(low, part),
-        **source_sizes(low, source.strides, source.channels),
-        **moves(part),
+        **gradient_sizes(
+            low, part, source.strides, source.channels, dy.strides, dy.channels, column_tiles
+        ),
     }
     product = Step(
         kernel,
         (tiles, low.groups, splits),
         sizes_for(kernel, sizes),
         shared=tensor_gradient.shared_bytes(kind, shape, depth),
-        table=source_table(low, part, source.strides, order, shape.columns // vector),
+        table=source_table(low, part, source.strides, order, shape.columns // order.vector),
         source=source.place,
         weights=dy.place,
     )
@@ -163,7 +139,24 @@ def weight_gradient(low: Lowered, arrays: Operands, space: Workspace) -> list[St
     return [*source.steps, *dy.steps, product, total]
 
 
-def staged_source(low: Lowered, arrays: Operands, space: Workspace) -> _Source:
+def target_layout(low: Lowered, part: Correlation, arrays: Operands) -> tuple[int, bool]:
+    """How many channels of the target lie side by side, and whether pixels step evenly."""
+    vector = 4 if arrays.in_vectors(arrays.y, low.target_channels, 4) else 1
+    return vector, is_dense(part, arrays.y) and target_offset(part, arrays.y) == 0
+
+
+def gradient_operands(
+    low: Lowered, part: Correlation, arrays: Operands, space: Workspace
+) -> tuple[Source, Source, Reduction]:
+    """Source and output gradient with their channels last, and the order of the pairs."""
+    source = staged_source(low, arrays, space)
+    dy_shape = (low.N, low.target_channels, *part.counts)
+    dy = _staged(arrays, dy_shape, arrays.w, low.groups, space, "w")
+    vector = tensor.CHUNK // arrays.size
+    return source, dy, reduction(source.channels, len(part.taps), vector, source.channels)
+
+
+def staged_source(low: Lowered, arrays: Operands, space: Workspace) -> Source:
     """The source with its channels last, copied where it does not lie so."""
     return _staged(arrays, (low.N, low.source_channels, *low.source), arrays.x, low.groups, space)
 
@@ -175,15 +168,17 @@ def _staged(
     groups: int,
     space: Workspace,
     operand: str = "x",
-) -> _Source:
+) -> Source:
     vector = tensor.CHUNK // arrays.size
-    if arrays.in_vectors(strides, shape[1], vector):
-        return _Source([], operand, strides, shape[1], rounded=False)
     result = product_kind(arrays)
+    # Hopper's products would cut what TF32 lacks; a copy is rounded.
+    cut = result == "tf32" and arrays.capability == HOPPER
+    if arrays.in_vectors(strides, shape[1], vector) and not cut:
+        return Source([], operand, strides, shape[1], rounded=False)
     step, place, steps = channels_last(
         arrays.kind, result, shape, strides, groups, vector, space, operand
     )
-    return _Source([step], place, steps, ceil_div(shape[1], vector) * vector, rounded=True)
+    return Source([step], place, steps, ceil_div(shape[1], vector) * vector, rounded=True)
 
 
 def fits(low: Lowered, arrays: Operands) -> bool:
@@ -204,7 +199,7 @@ def _weights(
     part: Correlation,
     arrays: Operands,
     space: Workspace,
-    source: _Source,
+    source: Source,
     filled: int,
     in_slice: int,
 ) -> tuple[Reduction, int, int, list[Step], str | int]:

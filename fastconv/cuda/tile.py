@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-
 from .ptx import KINDS, inline
 
 ROWS = 64  #: of a warp's tile

@@ -64,7 +64,9 @@ def _intrinsic(stand_in: Any, text: str, operands: str, results: str, pure: bool
     def codegen(context: Any, builder: ir.IRBuilder, _signature: Any, values: Any) -> ir.Value:
         kind = ir.FunctionType(_llvm_returned(results), [_LLVM[letter] for letter in operands])
         called = ir.InlineAsm(kind, text, constraints, side_effect=not pure)
-        result = builder.call(called, values)
+        # What all lanes do together must not move under a branch.
+        attributes = ("convergent",) if ".sync" in text else ()
+        result = builder.call(called, values, attrs=attributes)
         if not results:
             return context.get_dummy_value()
         if len(results) == 1:

@@ -8,8 +8,8 @@ Lane L of a warp holds parts of each matrix, named here by row and column, or by
   i of lane L is column L // 4, rows 2 (L % 4) and + 1 of matrix i.
 - A, 16 rows x 32 bytes of the reduction: registers 0 and 1 are rows L // 4 and L // 4 + 8 at bytes
   4 (L % 4) .. + 3; registers 2 and 3 the same rows, 16 bytes on.
-- B, 8 columns x 32 bytes: register 0 is column L // 4 at bytes 4 (L % 4) .. + 3; register 1 the same,
-  16 bytes on.
+- B, 8 columns x 32 bytes: register 0 is column L // 4 at bytes 4 (L % 4) .. + 3; register 1 the
+  same, 16 bytes on.
 - The sums, 16 rows x 8 columns of float32: 0 and 1 are row L // 4, columns 2 (L % 4) and + 1; 2 and
   3 are row L // 4 + 8.
 
