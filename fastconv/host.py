@@ -1,0 +1,186 @@
+"""Calls on NumPy arrays: checked, and run by the plans of the CPU backend."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from . import calls
+from ._arguments import one_of
+from ._arrays import Array, check_out, checked_array, checked_bias, checked_like
+from .cpu import columns, convolution, program
+from .cpu.convolution import Plan
+from .cpu.operands import Operands
+from .geometry import ConvGeometry
+
+ALGORITHMS = ("auto", *convolution.ALGORITHMS)
+
+_PLANS_KEPT = 1024
+
+
+class HostCall:
+    """One call on NumPy arrays: the operands' shapes make a geometry, ``run`` does a pass."""
+
+    algorithms: tuple[str, ...] = ALGORITHMS
+
+    def __init__(
+        self,
+        kind: str,
+        arrays: dict[str, Any],
+        bias: Any,
+        out: Any,
+        stream: object,
+        arguments: tuple[Any, ...],
+    ) -> None:
+        self._kind, self._arrays, self._bias, self._out = kind, arrays, bias, out
+        self._stream, self._arguments = stream, arguments
+
+    def repeat(self) -> tuple[Any, ...] | None:
+        """None: calls seen before are found in `calls`, which takes less time than this object."""
+        return None
+
+    def operands(self) -> tuple[Array, ...]:
+        """The arrays, checked to be of one dtype; a bias comes later."""
+        first, *others = self._arrays
+        given = dict(self._arrays)
+        reference = self._arrays[first] = checked_array(given[first], first)
+        for name in others:
+            self._arrays[name] = checked_like(given[name], name, reference, first)
+        if self._stream is not None:
+            raise TypeError(
+                f"stream must be None for NumPy arrays, which no stream computes, "
+                f"got {self._stream!r}"
+            )
+        return tuple(self._arrays.values())
+
+    def run(
+        self, pass_name: str, g: ConvGeometry, source: str, weights: str, algorithm: str
+    ) -> Array:
+        """Check what only the geometry tells, and return the result of a pass."""
+        given, w = self._arrays[source], self._arrays[weights]
+        reference = next(iter(self._arrays.values()))
+        bias = checked_bias(self._bias, g.C if pass_name == "input_gradient" else g.K, reference)
+        one_of(algorithm, "algorithm", self.algorithms)
+        batched = given.ndim == g.rank + 2
+        x = given if batched else given[np.newaxis]
+        y = self._target(pass_name, g, x, bias, batched)
+        compute(pass_name, g, x, w, y, bias, algorithm)
+        if self._out is not None:
+            return self._out
+        result = y if batched else y[0]
+        plain = x.size and y.size and (bias is None or bias.flags.c_contiguous)
+        if plain and self._kind != "backward":
+            # Later calls like this one go straight to the plan that this one ran.
+            made = plan_for(pass_name, g, x, w, y, algorithm).program
+            zeros = None if pass_name == "weight_gradient" else _no_bias(y.shape[1], y)
+            key = calls.key_of(self._kind, given, w, bias, self._arguments)
+            calls.keep(key, calls.ReadyCall(made, result, zeros))
+        return result
+
+    def bias_gradient(self, source: str) -> Array:
+        """The sum over batch and pixels of an output gradient."""
+        dy = self._arrays[source]
+        # Summed in float64: a float32 sum over the strided axes would round at each step.
+        total: Array = dy.sum(axis=(0, *range(2, dy.ndim)), dtype=np.float64)
+        return total.astype(dy.dtype, copy=False)
+
+    def unfold(self, g: ConvGeometry) -> Array:
+        """The columns of the images."""
+        x = self._arrays["input"]
+        made = columns.unfold(g, x.reshape(g.input_shape))
+        return made.reshape(*x.shape[:-3], g.K, prod(g.output))
+
+    def fold(self, g: ConvGeometry) -> Array:
+        """The images that the columns add up to."""
+        x = self._arrays["input"]
+        made = columns.fold(g, x.reshape(columns.columns_shape(g)))
+        return made.reshape(*x.shape[:-2], *g.input_shape[1:])
+
+    def keep(self) -> None:
+        """Nothing is left to keep: each pass has kept itself."""
+
+    def _target(
+        self, pass_name: str, g: ConvGeometry, x: Array, bias: Array | None, batched: bool
+    ) -> Array:
+        """``out`` with a batch axis, checked, or a new array."""
+        shape = result_shape(pass_name, g)
+        if self._out is None:
+            return np.empty(shape, x.dtype) if pass_name == "weight_gradient" else new(shape, x)
+        operands = self._arrays if bias is None else {**self._arrays, "bias": bias}
+        check_out(self._out, shape if batched else shape[1:], operands)
+        return self._out if batched else self._out[np.newaxis]
+
+
+def result_shape(pass_name: str, g: ConvGeometry) -> tuple[int, ...]:
+    """The shape of what a pass computes."""
+    return {
+        "forward": g.output_shape,
+        "weight_gradient": g.weight_shape,
+        "input_gradient": g.input_shape,
+    }[pass_name]
+
+
+def compute(
+    pass_name: str,
+    g: ConvGeometry,
+    x: Array,
+    w: Array,
+    y: Array,
+    bias: Array | None,
+    algorithm: str,
+) -> None:
+    """Fill ``y`` with the pass of source ``x`` and weights, or output gradient, ``w``."""
+    if not x.size or not y.size:
+        y[...] = 0  # a sum over no images
+        return
+    if pass_name == "weight_gradient":
+        start = y  # not read
+    else:
+        start = _no_bias(y.shape[1], y) if bias is None else np.ascontiguousarray(bias)
+    plan_for(pass_name, g, x, w, y, algorithm).program.run(x, w, y, start)
+
+
+def plan_for(pass_name: str, g: ConvGeometry, x: Array, w: Array, y: Array, algorithm: str) -> Plan:
+    """The plan of a pass on arrays of these strides: from the cache, or made now."""
+    return plan(pass_name, g, x.itemsize * 8, x.strides, w.strides, y.strides, algorithm)
+
+
+@lru_cache(maxsize=_PLANS_KEPT)
+def plan(
+    pass_name: str,
+    g: ConvGeometry,
+    bits: int,
+    x: tuple[int, ...],
+    w: tuple[int, ...],
+    y: tuple[int, ...],
+    algorithm: str,
+) -> Plan:
+    """The plan of a pass, from the item size in bits and the strides of source, weights, target."""
+    return convolution.make_plan(pass_name, g, Operands(bits, x, w, y), algorithm)
+
+
+@lru_cache(maxsize=64)
+def _zeros(length: int, dtype: np.dtype[Any]) -> Array:
+    return np.zeros(length, dtype)
+
+
+def _no_bias(channels: int, like: Array) -> Array:
+    return _zeros(channels, like.dtype)
+
+
+def new(shape: tuple[int, ...], like: Array) -> Array:
+    """A new array laid out as ``like`` is: channels contiguous, or in C order."""
+    if like.shape[1] > 1 and like.strides[1] == like.itemsize:
+        return np.moveaxis(np.empty((shape[0], *shape[2:], shape[1]), like.dtype), -1, 1)
+    return np.empty(shape, like.dtype)
+
+
+def forget() -> None:
+    """Forget all plans and known calls, and free the memory kept between calls."""
+    plan.cache_clear()
+    _zeros.cache_clear()
+    calls.forget()
+    program.forget_workspaces()
