@@ -106,13 +106,13 @@ class Device:
     def make_plan(self, pass_name: str, g: Any, operands: Any, algorithm: str) -> Any:
         self.plans += 1
 
-        def run(x: int, w: int, y: int, bias: int = 0, stream: int = 0) -> None:
+        def run(x: int, w: int, y: int, bias: int = 0, stream: int = 0, device: int = 0) -> None:
             self.runs.append(Run(pass_name, operands, algorithm, stream))
             _compute(pass_name, g, operands, (x, w, y, bias))
 
         return types.SimpleNamespace(algorithm=algorithm, program=types.SimpleNamespace(run=run))
 
-    def allocate(self, size: int, stream: int) -> int:
+    def allocate(self, size: int, stream: int, ordinal: int) -> int:
         memory = np.full(size, 0xFF, np.uint8)
         self._scratch[memory.ctypes.data] = memory
         return memory.ctypes.data

@@ -6,11 +6,11 @@ from importlib import import_module
 from typing import NamedTuple
 
 from fastconv.cpu import threads
-from fastconv.lowering import Lowered, lower_forward, lower_input_gradient, subsampled
 from fastconv.cpu.operands import Operands
 from fastconv.cpu.program import Program
 from fastconv.cpu.staging import Workspace
 from fastconv.geometry import ConvGeometry
+from fastconv.lowering import Lowered, lower_forward, lower_input_gradient, subsampled
 
 _SERIAL_MULTIPLY_ADDS = 1 << 20  # below this, waking a second thread costs more than it saves
 

@@ -7,7 +7,6 @@ from math import prod
 import numpy as np
 
 from fastconv.cpu import channel_lanes, pixel_lanes
-from fastconv.lowering import AxisPart, Correlation, Lowered
 from fastconv.cpu.operands import Operands, pack_bias, pack_weights, stage, weight_lanes
 from fastconv.cpu.planning import (
     Blocks,
@@ -21,6 +20,7 @@ from fastconv.cpu.planning import (
 )
 from fastconv.cpu.program import Constant, Step, compiled
 from fastconv.cpu.staging import OPERAND_W, View, Workspace, pack_step, view_of
+from fastconv.lowering import AxisPart, Correlation, Lowered
 
 _WEIGHTS_STAY = 1 << 19  # bytes of weights that may stay in the second-level cache beside an image
 

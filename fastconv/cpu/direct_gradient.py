@@ -8,7 +8,6 @@ import numpy as np
 
 from fastconv.cpu import channel_lanes, pixel_lanes
 from fastconv.cpu.direct import phase_table, unit_moves
-from fastconv.lowering import Lowered
 from fastconv.cpu.operands import Operands, gradient_lanes, stage
 from fastconv.cpu.planning import (
     Blocks,
@@ -29,6 +28,7 @@ from fastconv.cpu.staging import (
     stage_planes,
     view_of,
 )
+from fastconv.lowering import Lowered
 
 _CHUNK_PIXELS = 512  # pixels whose packed gradient stays in cache while all lines pass over them
 _PARTIAL_BYTES = 1 << 24  # bytes of partial sums that splitting the pixels may take

@@ -8,7 +8,6 @@ from fastconv.cpu import column_blocks
 from fastconv.cpu.channel_lanes import store_kind
 from fastconv.cpu.column_blocks import PIXELS
 from fastconv.cpu.direct_gradient import finish_lines
-from fastconv.lowering import Correlation, Lowered
 from fastconv.cpu.operands import Operands, gradient_lanes, pack_bias, pack_weights, packed, stage
 from fastconv.cpu.planning import (
     Axis,
@@ -20,6 +19,7 @@ from fastconv.cpu.planning import (
 )
 from fastconv.cpu.program import Constant, Step, compiled
 from fastconv.cpu.staging import OPERAND_W, View, Workspace, view_of
+from fastconv.lowering import Correlation, Lowered
 
 _COLUMN_BYTES = 600_000  # of a column block, that stay in the second-level cache
 _WAITING_BYTES = 1 << 21  # bytes of sums that wait, in each thread, for their next channels

@@ -7,7 +7,6 @@ from typing import NamedTuple
 import numpy as np
 
 from fastconv.cpu import simd
-from fastconv.lowering import Correlation, Lowered
 from fastconv.cpu.planning import Axis, Blocks
 from fastconv.cpu.program import Step
 from fastconv.cpu.staging import (
@@ -23,6 +22,7 @@ from fastconv.cpu.staging import (
     stage_planes,
     view_of,
 )
+from fastconv.lowering import Correlation, Lowered
 
 _PIECE = 128  # weights in a row that make a transpose worth its set-up
 

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from fastconv.cpu import simd
-from fastconv.lowering import Correlation
 from fastconv.cpu.staging import View
+from fastconv.lowering import Correlation
 
 UNITS = 64  #: work is cut into at least so many units where it can be, whatever the machine
 _REGISTERS = 32 if simd.VECTOR_BITS == 512 else 16

@@ -216,18 +216,19 @@ class DeviceCall:
     def _launched(self, job: Job) -> Any:
         """Run a job on the call's stream; nothing waits for the device."""
         stream = self._order.handle
-        x = self._arrays[job.source]
+        x, device = self._arrays[job.source], self._first.device
         w = self._arrays[job.weights].address if job.weights else 0
-        with driver.current(self._first.device):
+        with driver.current(device):
             y = self._target(job.shape, job.strides)
             self._order.before()
             bias = self._arrays["bias"].address if "bias" in self._arrays else 0
             if job.bias is None:
-                job.program.run(x.address, w, y.address, bias, stream)
+                job.program.run(x.address, w, y.address, bias, stream, device)
             else:
-                scratch = driver.allocate(self._arrays["bias"].shape[0] * x.itemsize, stream)
-                job.bias.run(bias, 0, scratch, 0, stream)
-                job.program.run(x.address, w, y.address, scratch, stream)
+                size = self._arrays["bias"].shape[0] * x.itemsize
+                scratch = driver.allocate(size, stream, device)
+                job.bias.run(bias, 0, scratch, 0, stream, device)
+                job.program.run(x.address, w, y.address, scratch, stream, device)
                 driver.release(scratch, stream)
             return self._handed_over(y)
 

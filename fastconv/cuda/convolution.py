@@ -17,7 +17,7 @@ __all__ = ["ALGORITHMS", "Operands", "Plan", "make_plan"]
 _MODULES = {"direct": "direct", "im2col": "im2col", "columns": "columns"}
 ALGORITHMS = tuple(_MODULES)
 
-_FEW_PRODUCTS = 16  # of channels and taps in a group, below which a matrix product is mostly edge
+_THIN_GROUP = 4  # source times target channels, below which a product's tile is mostly empty
 _MOST_GROUPS = 65535  # the grid's limit
 _OTHERS = {"bias_gradient": "bias", "unfold": "columns", "fold": "columns"}
 
@@ -48,11 +48,13 @@ def make_plan(pass_name: str, g: ConvGeometry, arrays: Operands, algorithm: str 
 
 
 def _chosen(low: Lowered, arrays: Operands) -> str:
-    """The algorithm for "auto": im2col, unless a group's product is too thin or too large for it."""
+    """The algorithm for "auto": im2col, unless a group is too thin for a product, or all too large.
+
+    A depthwise convolution has one channel a group: nothing is shared that a product could reuse.
+    """
     part = low.parts[-1]
-    thin = low.target_channels * low.groups > 1 and low.source_channels * low.target_channels < 2
-    reach = sum(
-        (size - 1) * abs(stride) for size, stride in zip(low.source, arrays.x[2:], strict=True)
-    ) + (low.source_channels * low.groups - 1) * abs(arrays.x[1])
-    large = pixels(low, part) > INT32_MAX // 2 or reach > INT32_MAX // 2
+    shape = (low.N, low.groups * low.source_channels, *low.source)
+    reach = sum((size - 1) * abs(step) for size, step in zip(shape[1:], arrays.x[1:], strict=True))
+    thin = low.groups > 1 and low.source_channels * low.target_channels < _THIN_GROUP
+    large = max(pixels(low, part), reach) > INT32_MAX // 2
     return "direct" if thin or large or low.groups > _MOST_GROUPS else "im2col"

@@ -28,7 +28,7 @@ _lock = threading.Lock()
 _STATIC_SHARED = 48 * 1024  # more than this a function must be allowed to have
 
 
-def _checked(answer: tuple[Any, ...]) -> Any:
+def checked(answer: tuple[Any, ...]) -> Any:
     """The values of a driver call, or an error with the driver's own words."""
     status, *values = answer
     if status != cu.CUresult.CUDA_SUCCESS:
@@ -42,10 +42,10 @@ def device() -> int:
     """The current device's ordinal; without a current context, device 0's primary one is taken."""
     if SIMULATED:
         return 0
-    if not int(_checked(cu.cuCtxGetCurrent())):
-        _checked(cu.cuInit(0))
-        _checked(cu.cuCtxSetCurrent(_primary_context(0)))
-    return int(_checked(cu.cuCtxGetDevice()))
+    if not int(checked(cu.cuCtxGetCurrent())):
+        checked(cu.cuInit(0))
+        checked(cu.cuCtxSetCurrent(_primary_context(0)))
+    return int(checked(cu.cuCtxGetDevice()))
 
 
 @contextmanager
@@ -54,16 +54,16 @@ def current(ordinal: int) -> Iterator[None]:
     if SIMULATED or device() == ordinal:
         yield
         return
-    _checked(cu.cuCtxPushCurrent(_primary_context(ordinal)))
+    checked(cu.cuCtxPushCurrent(_primary_context(ordinal)))
     try:
         yield
     finally:
-        _checked(cu.cuCtxPopCurrent())
+        checked(cu.cuCtxPopCurrent())
 
 
 @functools.cache
 def _primary_context(ordinal: int) -> Any:
-    return _checked(cu.cuDevicePrimaryCtxRetain(_checked(cu.cuDeviceGet(ordinal))))
+    return checked(cu.cuDevicePrimaryCtxRetain(checked(cu.cuDeviceGet(ordinal))))
 
 
 @functools.cache
@@ -72,54 +72,64 @@ def capability(ordinal: int) -> tuple[int, int]:
     if SIMULATED:
         return 9, 0
     attribute = cu.CUdevice_attribute
-    handle = _checked(cu.cuDeviceGet(ordinal))
+    handle = checked(cu.cuDeviceGet(ordinal))
     major = attribute.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR
     minor = attribute.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR
-    return tuple(_checked(cu.cuDeviceGetAttribute(which, handle)) for which in (major, minor))
-
-
-def function(kernel: Kernel, shared: int) -> Any:
-    """The kernel on the current device, allowed ``shared`` bytes of dynamic shared memory."""
-    return _function(kernel, shared, device())
+    return tuple(checked(cu.cuDeviceGetAttribute(which, handle)) for which in (major, minor))
 
 
 @functools.cache
-def _function(kernel: Kernel, shared: int, ordinal: int) -> Any:
+def function(kernel: Kernel, shared: int, ordinal: int) -> Any:
+    """The kernel on the current device, allowed ``shared`` bytes of dynamic shared memory."""
     assembly = kernel.assembly(capability(ordinal))
-    module = _checked(cu.cuModuleLoadData(assembly.text.encode() + b"\0"))
-    handle = _checked(cu.cuModuleGetFunction(module, assembly.entry.encode()))
+    module = checked(cu.cuModuleLoadData(assembly.text.encode() + b"\0"))
+    handle = checked(cu.cuModuleGetFunction(module, assembly.entry.encode()))
     if shared > _STATIC_SHARED:
         limit = cu.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
-        _checked(cu.cuFuncSetAttribute(handle, limit, shared))
+        checked(cu.cuFuncSetAttribute(handle, limit, shared))
     return handle
 
 
-def launch(
-    handle: Any,
-    grid: tuple[int, int, int],
-    threads: int,
-    shared: int,
-    arguments: Sequence[int],
-    stream: int,
-) -> None:
-    """Start a kernel whose arguments are all 64-bit integers."""
-    values = np.array(arguments, np.int64)
-    # The driver wants the address of each argument; it has copied them all when it returns.
-    places = np.arange(values.size, dtype=np.uint64) * 8 + np.uint64(values.ctypes.data)
-    _checked(cu.cuLaunchKernel(handle, *grid, threads, 1, 1, shared, stream, places.ctypes.data, 0))
+class Launch:
+    """A kernel with its grid and its integers, to be started on addresses."""
+
+    def __init__(
+        self,
+        handle: Any,
+        grid: tuple[int, int, int],
+        threads: int,
+        shared: int,
+        addresses: int,
+        integers: Sequence[int],
+    ) -> None:
+        self._how = (handle, *grid, threads, 1, 1, shared)
+        self._values = np.array([0] * addresses + list(integers), np.int64)
+        self._addresses = self._values[:addresses]
+        # The driver wants the address of each argument, and has copied all when it returns.
+        self._places = np.arange(self._values.size, dtype=np.uint64) * 8
+        self._places += np.uint64(self._values.ctypes.data)
+        self._given = self._places.ctypes.data
+        self._lock = threading.Lock()
+
+    def start(self, addresses: Sequence[int], stream: int) -> None:
+        """Start the kernel; nothing waits for it."""
+        with self._lock:
+            self._addresses[:] = addresses
+            answer = cu.cuLaunchKernel(*self._how, stream, self._given, 0)
+        checked(answer)
 
 
-def allocate(size: int, stream: int) -> Any:
+def allocate(size: int, stream: int, ordinal: int) -> Any:
     """Scratch memory that is there for what the stream does from now on."""
     if SIMULATED:
         return Pointer.over(np.full(size, 0xFF, np.uint8))  # NaN in every kind
-    return int(_checked(cu.cuMemAllocFromPoolAsync(size, _pool(device()), stream)))
+    return int(checked(cu.cuMemAllocFromPoolAsync(size, _pool(ordinal), stream)))
 
 
 def release(address: Any, stream: int) -> None:
     """Give scratch memory back once the stream has come to this point."""
     if not SIMULATED:
-        _checked(cu.cuMemFreeAsync(address, stream))
+        checked(cu.cuMemFreeAsync(address, stream))
 
 
 def fill_zero(address: Any, size: int, stream: int) -> None:
@@ -128,7 +138,7 @@ def fill_zero(address: Any, size: int, stream: int) -> None:
         for i in range(size):
             (address + i).write([0], np.uint8)
     else:
-        _checked(cu.cuMemsetD8Async(address, 0, size, stream))
+        checked(cu.cuMemsetD8Async(address, 0, size, stream))
 
 
 @functools.cache
@@ -138,9 +148,9 @@ def _pool(ordinal: int) -> Any:
     properties.allocType = cu.CUmemAllocationType.CU_MEM_ALLOCATION_TYPE_PINNED
     properties.location.type = cu.CUmemLocationType.CU_MEM_LOCATION_TYPE_DEVICE
     properties.location.id = ordinal
-    pool = _checked(cu.cuMemPoolCreate(properties))
+    pool = checked(cu.cuMemPoolCreate(properties))
     keep = cu.CUmemPool_attribute.CU_MEMPOOL_ATTR_RELEASE_THRESHOLD
-    _checked(cu.cuMemPoolSetAttribute(pool, keep, cu.cuuint64_t(2**64 - 1)))
+    checked(cu.cuMemPoolSetAttribute(pool, keep, cu.cuuint64_t(2**64 - 1)))
     _pools.append(pool)
     return pool
 
@@ -151,7 +161,7 @@ _pools: list[Any] = []
 def trim() -> None:
     """Give unused scratch memory back to the device."""
     for pool in _pools:
-        _checked(cu.cuMemPoolTrimTo(pool, 0))
+        checked(cu.cuMemPoolTrimTo(pool, 0))
 
 
 class Tables:
@@ -161,15 +171,15 @@ class Tables:
         self._tables = tables
         self._placed: dict[int, list[Any]] = {}
 
-    def addresses(self) -> list[Any]:
+    def addresses(self, ordinal: int) -> list[Any]:
         """Each step's table on the current device, 0 for none."""
-        if not any(table is not None for table in self._tables):
-            return [0] * len(self._tables)
-        ordinal = device()
-        with _lock:
-            if ordinal not in self._placed:
-                self._placed[ordinal] = [self._place(table, ordinal) for table in self._tables]
-        return self._placed[ordinal]
+        placed = self._placed.get(ordinal)
+        if placed is None:
+            with _lock:
+                if ordinal not in self._placed:
+                    self._placed[ordinal] = [self._place(table, ordinal) for table in self._tables]
+                placed = self._placed[ordinal]
+        return placed
 
     def _place(self, table: np.ndarray[Any, Any] | None, ordinal: int) -> Any:
         if table is None:
@@ -177,15 +187,15 @@ class Tables:
         flat = np.ascontiguousarray(table, np.int32)
         if SIMULATED:
             return Pointer.over(flat)
-        address = _checked(cu.cuMemAlloc(flat.nbytes))
-        _checked(cu.cuMemcpyHtoD(address, flat.ctypes.data, flat.nbytes))
+        address = checked(cu.cuMemAlloc(flat.nbytes))
+        checked(cu.cuMemcpyHtoD(address, flat.ctypes.data, flat.nbytes))
         weakref.finalize(self, _free, int(address), ordinal).atexit = False
         return int(address)
 
 
 def _free(address: int, ordinal: int) -> None:
     with current(ordinal):
-        _checked(cu.cuMemFree(address))
+        checked(cu.cuMemFree(address))
 
 
 @contextmanager

@@ -24,7 +24,13 @@ class Tile(NamedTuple):
 
 
 # Tiles of a block, and how near each comes to the peak.
-TILES = {Tile(2, 256, 4): 1.0, Tile(2, 128, 4): 0.85, Tile(2, 64, 4): 0.65}
+TILES = {
+    Tile(2, 256, 4): 1.0,
+    Tile(2, 128, 4): 0.85,
+    Tile(2, 64, 4): 0.65,
+    Tile(2, 32, 4): 0.4,
+    Tile(2, 16, 4): 0.22,
+}
 GRADIENT_TILES = {
     Tile(2, 256, 4): 1.0,
     Tile(2, 128, 4): 0.85,

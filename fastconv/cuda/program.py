@@ -23,6 +23,7 @@ from .ptx.instruction import SIMULATED
 
 Table: TypeAlias = np.ndarray[Any, np.dtype[np.int32]]
 Capability: TypeAlias = tuple[int, int]
+Grid: TypeAlias = tuple[int, int, int]
 
 _ADDRESSES = ("x", "w", "y", "bias", "workspace", "table")
 
@@ -34,7 +35,7 @@ class Assembly(NamedTuple):
     text: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # known by identity, which `compiled` keeps
 class Kernel:
     """A kernel for one choice of its factory's constants."""
 
@@ -70,20 +71,10 @@ class Kernel:
     def _simulated(self) -> Any:
         return cuda.jit(self.function)
 
-    def launch(
-        self,
-        grid: tuple[int, int, int],
-        shared: int,
-        arguments: Sequence[Any],
-        stream: int,
-    ) -> None:
-        """Run on the current device's stream."""
-        if SIMULATED:
-            with driver.fast_switching():
-                self._simulated[grid, self.threads, 0, shared](*arguments)
-        else:
-            handle = driver.function(self, shared)
-            driver.launch(handle, grid, self.threads, shared, arguments, stream)
+    def simulate(self, grid: Grid, shared: int, arguments: Sequence[Any]) -> None:
+        """Run in Numba's simulator."""
+        with driver.fast_switching():
+            self._simulated[grid, self.threads, 0, shared](*arguments)
 
 
 class Blocks(NamedTuple):
@@ -124,7 +115,7 @@ class Step:
     """
 
     kernel: Kernel
-    grid: tuple[int, int, int]
+    grid: Grid
     sizes: Mapping[str, int]
     shared: int = 0  #: bytes of dynamic shared memory
     table: Table | None = None
@@ -138,34 +129,66 @@ class Step:
         if set(self.sizes) != set(self.kernel.sizes):
             raise TypeError(f"{self.kernel.name} needs {self.kernel.sizes}, got {set(self.sizes)}")
 
+    @functools.cached_property
+    def integers(self) -> tuple[int, ...]:
+        """The kernel's sizes in its own order."""
+        return tuple(int(self.sizes[name]) for name in self.kernel.sizes)
+
 
 class Program:
     """The launches of one pass, in order, and the scratch memory they share."""
 
     def __init__(self, steps: Sequence[Step], workspace: int = 0) -> None:
         self.steps, self.workspace = tuple(steps), workspace
-        self._integers = [[int(s.sizes[name]) for name in s.kernel.sizes] for s in self.steps]
-        self._tables = driver.Tables([s.table for s in self.steps])
+        self._tables = driver.Tables([step.table for step in self.steps])
+        self._launches: dict[int, list[driver.Launch]] = {}
 
-    def run(self, x: Any, w: Any, y: Any, bias: Any = 0, stream: int = 0) -> None:
+    def run(
+        self,
+        x: Any,
+        w: Any,
+        y: Any,
+        bias: Any = 0,
+        stream: int = 0,
+        device: int | None = None,
+    ) -> None:
         """Launch on the current device; addresses are of the operands' first elements.
 
-        Nothing waits for the device.
+        Nothing waits for the device. A caller who knows the current device names it.
         """
-        tables = self._tables.addresses()
-        scratch = driver.allocate(self.workspace, stream) if self.workspace else 0
+        ordinal = driver.device() if device is None else device
+        tables = self._tables.addresses(ordinal)
+        scratch = driver.allocate(self.workspace, stream, ordinal) if self.workspace else 0
         operands = {"x": x, "w": w, "y": y}
-        for step, integers, table in zip(self.steps, self._integers, tables, strict=True):
-            places = [
+        launches = None if SIMULATED else self._launches.get(ordinal) or self._prepare(ordinal)
+        for i, step in enumerate(self.steps):
+            source, weights, target = (
                 scratch + place if isinstance(place, int) else operands[place]
                 for place in (step.source, step.weights, step.target)
-            ]
-            places[2] += step.target_offset
+            )
             given = bias if step.bias else 0
-            arguments = [*places, given, scratch, table, *integers]
-            step.kernel.launch(step.grid, step.shared, arguments, stream)
+            addresses = (source, weights, target + step.target_offset, given, scratch, tables[i])
+            if launches is None:
+                step.kernel.simulate(step.grid, step.shared, (*addresses, *step.integers))
+            else:
+                launches[i].start(addresses, stream)
         if scratch:
             driver.release(scratch, stream)
+
+    def _prepare(self, device: int) -> list[driver.Launch]:
+        """The launches on a device: compiled, loaded, their integers in place."""
+        self._launches[device] = [
+            driver.Launch(
+                driver.function(step.kernel, step.shared, device),
+                step.grid,
+                step.kernel.threads,
+                step.shared,
+                len(_ADDRESSES),
+                step.integers,
+            )
+            for step in self.steps
+        ]
+        return self._launches[device]
 
 
 def fill_zero(address: Any, size: int, stream: int = 0) -> None:

@@ -82,7 +82,8 @@ def rectangle(
     _, taps_h, taps_w = part_taps(low, part, weights)
     x, channels = arrays.x, low.groups * low.target_channels
     inner = channels > 1 and abs(x[1]) < abs(x[-1])
-    whole = low.target_channels == 1 and arrays.in_vectors(x, channels, 4)
+    # Four sums of float64 for each tap would not fit into the registers.
+    whole = low.target_channels == 1 and arrays.size < 8 and arrays.in_vectors(x, channels, 4)
     vector = 4 if inner and whole and arrays.in_vectors(y, channels, 4) else 1
     plain = Rectangle(
         vector=vector,

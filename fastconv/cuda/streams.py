@@ -102,14 +102,14 @@ def wait(waiting: int, stream: int) -> None:
     if SIMULATED:
         return
     event = _recorded(stream)
-    driver._checked(cu.cuStreamWaitEvent(waiting, event, 0))
+    driver.checked(cu.cuStreamWaitEvent(waiting, event, 0))
     # The driver frees an event once the device has come past it.
-    driver._checked(cu.cuEventDestroy(event))
+    driver.checked(cu.cuEventDestroy(event))
 
 
 def _recorded(stream: int) -> Any:
-    event = driver._checked(cu.cuEventCreate(cu.CUevent_flags.CU_EVENT_DISABLE_TIMING))
-    driver._checked(cu.cuEventRecord(event, stream))
+    event = driver.checked(cu.cuEventCreate(cu.CUevent_flags.CU_EVENT_DISABLE_TIMING))
+    driver.checked(cu.cuEventRecord(event, stream))
     return event
 
 
@@ -128,7 +128,7 @@ def hold(leases: object, stream: int) -> None:
     with _lock:
         while _held and _passed(_held[0][0]):
             event, _ = _held.popleft()
-            driver._checked(cu.cuEventDestroy(event))
+            driver.checked(cu.cuEventDestroy(event))
         _held.append((_recorded(stream), leases))
 
 
@@ -144,4 +144,4 @@ def device_of(address: int) -> int:
         return driver.device()
     attribute = cu.CUpointer_attribute.CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL
     driver.device()  # there must be a context
-    return int(driver._checked(cu.cuPointerGetAttribute(attribute, address)))
+    return int(driver.checked(cu.cuPointerGetAttribute(attribute, address)))

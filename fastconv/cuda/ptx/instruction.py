@@ -82,7 +82,7 @@ def _intrinsic(stand_in: Any, text: str, operands: str, results: str, pure: bool
     source = f"def {stand_in.__name__}(typing_context, {', '.join(names)}):\n    return made\n"
     exec(source, scope)
     function = scope[stand_in.__name__]
-    function.__doc__ = stand_in.__doc__  # type: ignore[attr-defined]
+    function.__doc__ = stand_in.__doc__
     return intrinsic(function)
 
 

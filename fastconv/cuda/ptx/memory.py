@@ -66,7 +66,7 @@ if SIMULATED:
 else:
     from numba.cuda.extending import intrinsic
 
-    @intrinsic  # type: ignore[misc]
+    @intrinsic
     def shared_memory(typing_context: Any, array: Any) -> Any:
         """The address of the block's dynamic shared memory, ``cuda.shared.array(0, uint8)``."""
 

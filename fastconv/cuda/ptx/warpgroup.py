@@ -151,7 +151,7 @@ def _multiply_intrinsic(kind: str, columns: int, rows_inner: bool) -> Any:
         ir.LiteralStructType([real] * count), [real] * count + [ir.IntType(64)] * 2
     )
 
-    @intrinsic  # type: ignore[misc]
+    @intrinsic
     def multiply(typing_context: Any, sums: Any, a: Any, b: Any) -> Any:
         """The product, begun."""
 
