@@ -42,10 +42,15 @@ def device() -> int:
     """The current device's ordinal; without a current context, device 0's primary one is taken."""
     if SIMULATED:
         return 0
+    _started()
     if not int(checked(cu.cuCtxGetCurrent())):
-        checked(cu.cuInit(0))
         checked(cu.cuCtxSetCurrent(_primary_context(0)))
     return int(checked(cu.cuCtxGetDevice()))
+
+
+@functools.cache
+def _started() -> None:
+    checked(cu.cuInit(0))
 
 
 @contextmanager

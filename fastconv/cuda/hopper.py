@@ -56,7 +56,7 @@ _ALIGNMENT = 1024
 
 def shared_bytes(columns: int, stages: int) -> int:
     """Shared memory of one block: stages and their barriers, or afterwards the sums."""
-    pipeline = stages * (ROWS + columns) * SLICE + 8 * stages
+    pipeline = stages * (ROWS + columns) * SLICE + 16 * stages
     return _ALIGNMENT + max(pipeline, sums_bytes(ROWS, columns))
 
 

@@ -61,6 +61,8 @@ class Kernel:
     def _compiled(self, capability: Capability) -> str:
         arguments = (types.int64,) * (len(_ADDRESSES) + len(self.sizes))
         text, _ = cuda.compile_ptx(self.function, arguments, cc=capability)
+        # What Numba has no words for: the launch bounds, and vectors in dynamic shared memory.
+        text = re.sub(r"(\.extern \.shared \.align) \d+", r"\1 16", text)
         bounds = f".maxntid {self.threads}, 1, 1\n.minnctapersm {self.blocks}\n"
         text = re.sub(r"(\.entry[^{]*)\{", rf"\1{bounds}{{", text, count=1)
         if self.only:

@@ -17,7 +17,6 @@ from .ptx import KINDS, inline
 
 THREADS = 128
 LANES = {1: 32, 4: 8}  #: threads side by side along the channels, by the channels of each
-_TAPS = 36  # in registers, at most
 _REGISTERS = 80  # of 128, for data
 
 
@@ -53,7 +52,7 @@ def reach(targets: int, move: int, taps: int, gap: int) -> tuple[int, int]:
 class Taps(NamedTuple):
     """An axis' taps, which lie at equal steps."""
 
-    count: int
+    length: int
     place: int  #: the first one's offset in the weights
     step: int  #: of the weights
     shift: int  #: the first one's source offset, from a target pixel's place in the source
@@ -84,13 +83,12 @@ def rectangle(
     inner = channels > 1 and abs(x[1]) < abs(x[-1])
     # Four sums of float64 for each tap would not fit into the registers.
     whole = low.target_channels == 1 and arrays.size < 8 and arrays.in_vectors(x, channels, 4)
-    vector = 4 if inner and whole and arrays.in_vectors(y, channels, 4) else 1
     plain = Rectangle(
-        vector=vector,
+        vector=4 if inner and whole and arrays.in_vectors(y, channels, 4) else 1,
         rows=1,
         columns=1,
-        tap_rows=taps_h.count if taps_h.count * taps_w.count * vector <= _TAPS else 1,
-        tap_columns=taps_w.count,
+        tap_rows=taps_h.length,
+        tap_columns=taps_w.length,
         move_h=height.move,
         move_w=width.move,
         gap_h=taps_h.gap,
@@ -98,6 +96,9 @@ def rectangle(
         across=int(inner),
         beside=int(x[-1] == 1),
     )
+    for fewer in ({"tap_rows": 1}, {"vector": 1}):
+        if plain.registers(arrays.size) > _REGISTERS:
+            plain = plain._replace(**fewer)
     for more in (8, 4, 2):
         # Rows of pixels where threads take columns, and columns where they take channels.
         larger = plain._replace(columns=more // 2) if inner else plain._replace(rows=more)
@@ -122,8 +123,8 @@ def group_table(taps: tuple[Taps, ...], tap_rows: int) -> Table:
                 d.place + i * d.step + h.place + j * h.step + w.place,
                 0,
             ]
-            for i in range(d.count)
-            for j in range(0, h.count, tap_rows)
+            for i in range(d.length)
+            for j in range(0, h.length, tap_rows)
         ]
     )
 

@@ -61,7 +61,7 @@ if SIMULATED:
 
     def shared_memory(array: Any) -> Any:
         """The address of the block's dynamic shared memory, ``cuda.shared.array(0, uint8)``."""
-        return Pointer(array)
+        return Pointer(array.view(np.uint8))
 
 else:
     from numba.cuda.extending import intrinsic
@@ -72,7 +72,7 @@ else:
 
         def codegen(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> ir.Value:
             data = context.make_array(signature.args[0])(context, builder, values[0]).data
-            shared = builder.addrspacecast(data, ir.IntType(8).as_pointer(3))
+            shared = builder.addrspacecast(data, data.type.pointee.as_pointer(3))
             return builder.ptrtoint(shared, ir.IntType(32))
 
         return types.int32(array), codegen
