@@ -18,7 +18,7 @@ from .sizes import (
 )
 
 # Warps along the rows and the columns of a block's tile, and how near it comes to the peak.
-TILES = {(2, 4): 1.0, (4, 2): 0.98, (2, 2): 0.9, (4, 1): 0.85, (2, 1): 0.75, (1, 1): 0.5}
+TILES = {(2, 4): 1.0, (2, 2): 0.95, (4, 1): 0.85, (2, 1): 0.75, (1, 1): 0.5}
 GRADIENT_TILES = {(2, 4): 1.0, (1, 4): 0.85, (1, 2): 0.7, (1, 1): 0.5}
 _DEPTH = {"f32": 8, "f16": 8, "bf16": 8, "f64": 4}  # pairs of a slice: bounded by registers
 _BUSY_WARPS = 12  # on a multiprocessor, below which it waits for memory

@@ -88,7 +88,7 @@ def clear(compute: Any) -> Callable[..., None]:
 
 
 def resident(threads: int, kind: str) -> int:
-    """Blocks to fit on one multiprocessor: 128 registers a thread, more for small blocks."""
+    """Blocks to fit on one multiprocessor: 128 registers a thread, 168 for smaller blocks."""
     if KINDS[kind].compute_size == 8:
         return 1
-    return 512 // threads if threads >= 128 else 384 // threads
+    return 2 if threads == 256 else 384 // threads
