@@ -39,7 +39,7 @@ def make_plan(pass_name: str, g: ConvGeometry, arrays: Operands, algorithm: str 
     low = lower_input_gradient(g) if pass_name == "input_gradient" else lower_forward(g)
     chosen = _chosen(low, arrays) if algorithm == "auto" else algorithm
     depthwise = import_module(f"{__package__}.depthwise")
-    if chosen == "direct" and depthwise.fits(low):
+    if chosen == "direct" and low.groups > 1 and depthwise.fits(low):
         module = depthwise
     else:
         module = import_module(f"{__package__}.{_MODULES[chosen]}")

@@ -2,42 +2,18 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from fastconv.lowering import Correlation, Lowered
 
 from . import hopper, hopper_gradient
-from .packing import MULTIPROCESSORS, added_splits, packed_blocks, split
+from .packing import added_splits, packed_blocks, split
 from .planning import Operands, Workspace, ceil_div, pixels, reduction, source_table
 from .program import Step, compiled
 from .sizes import correlate_sizes, gradient_sizes, part_is_deep, sizes_for, target_offset
 from .tensor import CHUNK, SLICE
 from .tensor_steps import Source, gradient_operands, product_kind, target_layout
-
-
-class Tile(NamedTuple):
-    """A block's tile: its warpgroups, of 64 rows each, its columns, and its stages."""
-
-    warpgroups: int
-    columns: int
-    stages: int
-
-
-# Tiles of a block, and how near each comes to the peak.
-TILES = {
-    Tile(2, 256, 4): 1.0,
-    Tile(2, 128, 4): 0.85,
-    Tile(2, 64, 4): 0.65,
-    Tile(2, 32, 4): 0.4,
-    Tile(2, 16, 4): 0.22,
-}
-GRADIENT_TILES = {
-    Tile(2, 256, 4): 1.0,
-    Tile(2, 128, 4): 0.85,
-    Tile(1, 256, 4): 0.75,
-    Tile(1, 128, 4): 0.6,
-    Tile(1, 64, 4): 0.4,
-}
+from .tiles import HOPPER as TILES
+from .tiles import HOPPER_GRADIENT as GRADIENT_TILES
+from .tiles import quickest
 
 
 def correlate_part(
@@ -47,7 +23,7 @@ def correlate_part(
     kind = product_kind(arrays)
     vector, in_slice = CHUNK // arrays.size, SLICE // arrays.size
     count = pixels(low, part)
-    shape = _tile(TILES, count, low.target_channels, low.groups)
+    shape = quickest(TILES, count, low.target_channels, low.groups)
     column_tiles = ceil_div(low.target_channels, shape.columns)
     order = reduction(source.channels, len(part.taps), vector, in_slice)
     packing, place = packed_blocks(low, part, arrays, space, order, shape.columns, kind)
@@ -60,7 +36,7 @@ def correlate_part(
     }
     product = Step(
         kernel,
-        (ceil_div(count, hopper.ROWS) * column_tiles, low.groups, 1),
+        (ceil_div(count, shape.rows) * column_tiles, low.groups, 1),
         sizes_for(kernel, sizes),
         shared=hopper.shared_bytes(shape.columns, shape.stages),
         table=source_table(low, part, source.strides, order, in_slice // vector),
@@ -76,9 +52,9 @@ def weight_gradient(low: Lowered, arrays: Operands, space: Workspace) -> list[St
     """The weight gradient of 16-bit kinds: sums over splits of the pixels, then the sums' sum."""
     (part,) = low.parts
     source, dy, order = gradient_operands(low, part, arrays, space)
-    shape = _tile(GRADIENT_TILES, low.target_channels, order.length, low.groups, is_split=True)
+    shape = quickest(GRADIENT_TILES, low.target_channels, order.length, low.groups, is_split=True)
     column_tiles = ceil_div(order.length, shape.columns)
-    tiles = ceil_div(low.target_channels, 64 * shape.warpgroups) * column_tiles
+    tiles = ceil_div(low.target_channels, shape.rows) * column_tiles
     depth = hopper_gradient.DEPTH
     splits, split_pixels = split(pixels(low, part), tiles * low.groups, depth)
     axes = 3 if part_is_deep(low, part) else 2
@@ -103,17 +79,3 @@ def weight_gradient(low: Lowered, arrays: Operands, space: Workspace) -> list[St
     )
     total = added_splits(arrays.kind, part, arrays.y, order, low, splits, place)
     return [*source.steps, *dy.steps, product, total]
-
-
-def _tile(
-    choices: dict[Tile, float], rows: int, columns: int, groups: int, *, is_split: bool = False
-) -> Tile:
-    """The tile that takes the least time: rounds of blocks x area / efficiency."""
-
-    def time(shape: Tile) -> float:
-        height = 64 * shape.warpgroups
-        blocks = ceil_div(rows, height) * ceil_div(columns, shape.columns) * groups
-        share = blocks / MULTIPROCESSORS if is_split else ceil_div(blocks, MULTIPROCESSORS)
-        return share * height * shape.columns / choices[shape]
-
-    return min(choices, key=time)

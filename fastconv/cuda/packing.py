@@ -19,8 +19,8 @@ from .planning import (
 from .program import Step, compiled
 from .ptx import KINDS
 from .sizes import divisor
+from .tiles import MULTIPROCESSORS
 
-MULTIPROCESSORS = 132  # of the GPU that plans are made for: they depend on geometry alone
 _WAVES = 4  # blocks of the weight gradient for each multiprocessor
 _MIN_SPLIT = 256  # pixels, below which a block's start costs more than its work
 _MOST_SPLITS = 65535

@@ -17,7 +17,7 @@ from .ptx import KINDS, inline
 
 THREADS = 128
 LANES = {1: 32, 4: 8}  #: threads side by side along the channels, by the channels of each
-_REGISTERS = 80  # of 128, for data
+_REGISTERS = 88  # of 128, for data
 
 
 class Rectangle(NamedTuple):
@@ -99,11 +99,11 @@ def rectangle(
     for fewer in ({"tap_rows": 1}, {"vector": 1}):
         if plain.registers(arrays.size) > _REGISTERS:
             plain = plain._replace(**fewer)
-    for more in (8, 4, 2):
-        # Rows of pixels where threads take columns, and columns where they take channels.
-        larger = plain._replace(columns=more // 2) if inner else plain._replace(rows=more)
-        length = width.length if inner else height.length
-        if length > more // 4 and larger.registers(arrays.size) <= _REGISTERS:
+    # More columns where threads take channels, more rows where they take columns.
+    axis, length = ("columns", width.length) if inner else ("rows", height.length)
+    for more in (4, 2) if inner else (8, 4, 2):
+        larger = plain._replace(**{axis: more})
+        if length > more // 2 and larger.registers(arrays.size) <= _REGISTERS:
             plain = larger
             break
     if inner:

@@ -13,7 +13,7 @@ on NVIDIA A100", GTC 2020.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from numba import cuda, float32, int32, int64, uint8
 
@@ -34,6 +34,7 @@ from .ptx import (
     within,
 )
 from .targets import SUMS_PAD, located, sums_bytes, written
+from .tiles import TensorTile
 
 SLICE = 128  #: bytes of the reduction in one slice of a row
 CHUNK = 16  #: bytes of one copy
@@ -43,35 +44,10 @@ _STEP = 32  # bytes of the reduction in one product of the tensor cores
 _NOWHERE = 1 << 29
 
 
-class Tile(NamedTuple):
-    """How a block's tile is shared out: warps, and products of 16 x 16 in each warp's part."""
-
-    warp_rows: int
-    warp_columns: int
-    row_blocks: int
-    column_blocks: int
-    stages: int
-
-    @property
-    def rows(self) -> int:
-        """Rows of a block's tile."""
-        return self.warp_rows * self.row_blocks * 16
-
-    @property
-    def columns(self) -> int:
-        """Columns of a block's tile."""
-        return self.warp_columns * self.column_blocks * 16
-
-    @property
-    def threads(self) -> int:
-        """Threads of a block."""
-        return 32 * self.warp_rows * self.warp_columns
-
-    @property
-    def shared(self) -> int:
-        """Bytes of shared memory: the stages, or afterwards the sums."""
-        stages = self.stages * (self.rows + self.columns) * _PITCH
-        return max(stages, sums_bytes(self.rows, self.columns))
+def shared_bytes(shape: TensorTile) -> int:
+    """Shared memory of one block: the stages, or afterwards the sums."""
+    stages = shape.stages * (shape.rows + shape.columns) * _PITCH
+    return max(stages, sums_bytes(shape.rows, shape.columns))
 
 
 def multiplied(kind: str, rounded: bool, row_blocks: int, column_blocks: int) -> Any:
@@ -119,7 +95,7 @@ def correlate(
     source is rounded to TF32 already; ``y_vector`` is 4 where four channels of the target lie side
     by side, else 1; ``y_dense`` says that target pixels lie at equal steps through the batch.
     """
-    shape = Tile(warp_rows, warp_columns, row_blocks, column_blocks, stages)
+    shape = TensorTile(warp_rows, warp_columns, row_blocks, column_blocks, stages)
     threads, ROWS, COLUMNS = shape.threads, shape.rows, shape.columns
     element = KINDS["f32" if kind == "tf32" else kind]
     size = element.size

@@ -31,7 +31,8 @@ from .ptx import (
     within,
 )
 from .targets import located
-from .tensor import CHUNK, Tile
+from .tensor import CHUNK
+from .tiles import TensorTile
 
 _NOWHERE = 1 << 29
 _PLACE = 32  # bytes that say where a pixel lies: in dy, in x, and its D, H and W there
@@ -42,7 +43,7 @@ def pitch(kind: str, width: int) -> int:
     return width * 4 + 32 if kind == "tf32" else width * 2 + 16
 
 
-def shared_bytes(kind: str, shape: Tile, depth: int) -> int:
+def shared_bytes(kind: str, shape: TensorTile, depth: int) -> int:
     """Shared memory of one block: its stages, and where each of their pixels lies."""
     row = pitch(kind, shape.rows) + pitch(kind, shape.columns) + _PLACE
     return shape.stages * depth * row
@@ -64,7 +65,7 @@ def _loaded_halves(row_pitch: int, second: int) -> Any:
     return load
 
 
-def _multiplied(kind: str, rounded: bool, shape: Tile) -> Any:
+def _multiplied(kind: str, rounded: bool, shape: TensorTile) -> Any:
     """One step of the reduction: 16 pixels of 16-bit elements, or 8 of TF32."""
     multiply = MULTIPLY[kind]
     row_blocks, narrow = shape.row_blocks, 2 * shape.column_blocks
@@ -124,7 +125,7 @@ def weight_gradient(
     ``w`` is the output gradient; both it and the source have their channels last, in whole chunks
     of 16 bytes a group. ``depth`` is the pixels of a slice.
     """
-    shape = Tile(warp_rows, warp_columns, row_blocks, column_blocks, stages)
+    shape = TensorTile(warp_rows, warp_columns, row_blocks, column_blocks, stages)
     threads, ROWS, COLUMNS = shape.threads, shape.rows, shape.columns
     size = KINDS["f32" if kind == "tf32" else kind].size
     store = KINDS["f32"].store

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from fastconv.lowering import Correlation, Lowered
 
 from . import tensor, tensor_gradient
-from .packing import MULTIPROCESSORS, added_splits, channels_last, packed_weights, split
+from .packing import added_splits, channels_last, packed_weights, split
 from .planning import (
     INT32_MAX,
     Operands,
@@ -31,18 +31,12 @@ from .sizes import (
     sizes_for,
     target_offset,
 )
-from .tensor import SLICE, Tile
+from .tensor import SLICE
+from .tiles import TENSOR as TILES
+from .tiles import TENSOR_DEPTH, quickest
+from .tiles import TENSOR_GRADIENT as GRADIENT_TILES
 
-# Tiles of a block, and how near each comes to the peak.
-TILES = {
-    Tile(2, 2, 4, 4, 3): 1.0,
-    Tile(4, 1, 2, 4, 3): 0.8,
-    Tile(2, 2, 2, 2, 3): 0.65,
-    Tile(4, 1, 2, 2, 3): 0.6,
-}
-GRADIENT_TILES = {Tile(2, 2, 4, 4, 4): 1.0, Tile(2, 2, 2, 4, 4): 0.8, Tile(2, 2, 2, 2, 4): 0.6}
 HOPPER = (9, 0)
-_GRADIENT_DEPTH = {"f16": 32, "bf16": 32, "tf32": 16}  # pixels of a slice
 
 
 class Source(NamedTuple):
@@ -68,7 +62,7 @@ def correlate_part(
     """One part of a forward pass or an input gradient, after its weights are packed."""
     kind = product_kind(arrays)
     vector, in_slice = tensor.CHUNK // arrays.size, SLICE // arrays.size
-    shape = _tile(TILES, pixels(low, part), low.target_channels, low.groups)
+    shape = quickest(TILES, pixels(low, part), low.target_channels, low.groups)
     column_tiles = ceil_div(low.target_channels, shape.columns)
     filled = column_tiles * shape.columns
     order, row, weights_group, packing, place = _weights(
@@ -94,7 +88,7 @@ def correlate_part(
         kernel,
         (ceil_div(pixels(low, part), shape.rows) * column_tiles, low.groups, 1),
         sizes_for(kernel, sizes),
-        shared=shape.shared,
+        shared=tensor.shared_bytes(shape),
         table=source_table(low, part, source.strides, order, in_slice // vector),
         source=source.place,
         weights=place,
@@ -109,10 +103,10 @@ def weight_gradient(low: Lowered, arrays: Operands, space: Workspace) -> list[St
     kind = product_kind(arrays)
     (part,) = low.parts
     source, dy, order = gradient_operands(low, part, arrays, space)
-    shape = _tile(GRADIENT_TILES, low.target_channels, order.length, low.groups, is_split=True)
+    shape = quickest(GRADIENT_TILES, low.target_channels, order.length, low.groups, is_split=True)
     row_tiles = ceil_div(low.target_channels, shape.rows)
     column_tiles = ceil_div(order.length, shape.columns)
-    tiles, depth = row_tiles * column_tiles, _GRADIENT_DEPTH[kind]
+    tiles, depth = row_tiles * column_tiles, TENSOR_DEPTH[kind]
     splits, split_pixels = split(pixels(low, part), tiles * low.groups, depth)
     axes = 3 if part_is_deep(low, part) else 2
     rounded = source.rounded and dy.rounded
@@ -235,16 +229,3 @@ def _weights(
         result=product_kind(arrays),
     )
     return order, pairs, pairs * filled, [packing], place
-
-
-def _tile(
-    choices: dict[Tile, float], rows: int, columns: int, groups: int, *, is_split: bool = False
-) -> Tile:
-    """The tile that takes the least time: blocks of a multiprocessor x area / efficiency."""
-
-    def time(shape: Tile) -> float:
-        blocks = ceil_div(rows, shape.rows) * ceil_div(columns, shape.columns) * groups
-        share = blocks / MULTIPROCESSORS if is_split else ceil_div(blocks, MULTIPROCESSORS)
-        return share * shape.rows * shape.columns / choices[shape]
-
-    return min(choices, key=time)

@@ -67,6 +67,9 @@ def _intrinsic(stand_in: Any, text: str, operands: str, results: str, pure: bool
         # What all lanes do together must not move under a branch.
         attributes = ("convergent",) if ".sync" in text else ()
         result = builder.call(called, values, attrs=attributes)
+        if pure:  # or it would be neither merged nor dropped
+            result.attributes.add("readnone")
+            result.attributes.add("nounwind")
         if not results:
             return context.get_dummy_value()
         if len(results) == 1:
