@@ -20,19 +20,25 @@ from . import tile
 from .program import Blocks
 from .ptx import KINDS, divide, load4_i32, shared_memory, within
 from .targets import located
+from .tiles import SimtTile
 
 _NOWHERE = 1 << 29
 _PAD = 4  # elements after each row of a transposed slice: its stores spread over the banks
 
 
-def slice_bytes(kind: str, warp_rows: int, warp_columns: int, depth: int) -> int:
+def slice_bytes(kind: str, shape: SimtTile, depth: int) -> int:
     """Shared memory of one block: two buffers of a slice of each operand."""
-    width = tile.ROWS * warp_rows + tile.COLUMNS * warp_columns + 2 * _PAD
-    return 2 * depth * width * KINDS[kind].compute_size
+    return 2 * depth * (shape.rows + shape.columns + 2 * _PAD) * KINDS[kind].compute_size
 
 
 def correlate(
-    kind: str, warp_rows: int, warp_columns: int, depth: int, vector: int, axes: int
+    kind: str,
+    warp_rows: int,
+    warp_columns: int,
+    lane_columns: int,
+    depth: int,
+    vector: int,
+    axes: int,
 ) -> Any:
     """Forward and input gradient: rows are target pixels, columns are target channels.
 
@@ -40,8 +46,12 @@ def correlate(
     ``vector`` is 4 where four channels of the source lie side by side, else 1; ``axes`` is 2 where
     D has size 1.
     """
-    threads = 32 * warp_rows * warp_columns
-    ROWS, COLUMNS = tile.ROWS * warp_rows, tile.COLUMNS * warp_columns
+    shape = SimtTile(warp_rows, warp_columns, lane_columns)
+    threads, ROWS, COLUMNS = shape.threads, shape.rows, shape.columns
+    warp_height, warp_width = ROWS // warp_rows, COLUMNS // warp_columns
+    places = tile.places(lane_columns)
+    row_of, column_of = places.row_of, places.column_of
+    first_own_row, first_own_column = places.own_row, places.own_column
     element = KINDS[kind]
     compute, size, wide = element.compute, element.size, element.compute_size
     load_if, load4_if = element.load_if, element.load4_if
@@ -49,7 +59,7 @@ def correlate(
     store, store_shared, store4_shared = element.store, element.store_shared, element.store4_shared
     pitch, pitch_w = (ROWS + _PAD) * wide, (COLUMNS + _PAD) * wide
     buffer = depth * (pitch + pitch_w)
-    contract = tile.contract(kind, depth, pitch, pitch_w)
+    contract = tile.contract(kind, depth, pitch, pitch_w, lane_columns)
     clear = tile.clear(compute)
     locate = located(axes)
     # Vectors of the slice, taken by the threads in turn; a thread always has the same pixels.
@@ -102,8 +112,8 @@ def correlate(
 
         # What this thread multiplies: two quads of pixels with two of channels.
         lane, warp = thread % 32, thread // 32
-        own_row = warp % warp_rows * tile.ROWS + tile.own_row(lane)
-        own_column = warp // warp_rows * tile.COLUMNS + tile.own_column(lane)
+        own_row = warp % warp_rows * warp_height + first_own_row(lane)
+        own_column = warp // warp_rows * warp_width + first_own_column(lane)
         a_at = shared + own_row * wide
         b_at = shared + depth * pitch + own_column * wide
         a = cuda.local.array(8, compute)
@@ -161,15 +171,15 @@ def correlate(
             cuda.syncthreads()
 
         for i in range(8):
-            pixel = first_row + own_row + tile.row_of(i)
+            pixel = first_row + own_row + row_of(i)
             n, o, p, q = locate(pixel, digits)
             place = group * y_group + n * y_n + o * y_d + p * y_h + q * y_w
             for j in range(8):
-                channel = first_column + own_column + tile.column_of(j)
+                channel = first_column + own_column + column_of(j)
                 if pixel < pixels and channel < channels:
                     value = total[i, j]
                     if bias != 0:
                         value += load(bias + (group * channels + channel) * size)
                     store(y + (place + channel * y_k) * size, value)
 
-    return kernel, Blocks(threads, tile.resident(threads, kind))
+    return kernel, Blocks(threads, tile.resident(threads, kind, lane_columns))

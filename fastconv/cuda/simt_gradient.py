@@ -15,21 +15,17 @@ from . import tile
 from .program import Blocks
 from .ptx import KINDS, divide, load4_i32, shared_memory, within
 from .targets import located
+from .tiles import SimtTile
 
 _NOWHERE = 1 << 29
 _PAD = 4
-
-
-def slice_bytes(kind: str, warp_rows: int, warp_columns: int, depth: int) -> int:
-    """Shared memory of one block: two buffers of a slice of each operand."""
-    width = tile.ROWS * warp_rows + tile.COLUMNS * warp_columns + 2 * _PAD
-    return 2 * depth * width * KINDS[kind].compute_size
 
 
 def weight_gradient(
     kind: str,
     warp_rows: int,
     warp_columns: int,
+    lane_columns: int,
     depth: int,
     vector_dy: int,
     vector_x: int,
@@ -39,8 +35,12 @@ def weight_gradient(
 
     ``w`` is the output gradient. A vector is 4 where four channels lie side by side, else 1.
     """
-    threads = 32 * warp_rows * warp_columns
-    ROWS, COLUMNS = tile.ROWS * warp_rows, tile.COLUMNS * warp_columns
+    shape = SimtTile(warp_rows, warp_columns, lane_columns)
+    threads, ROWS, COLUMNS = shape.threads, shape.rows, shape.columns
+    warp_height, warp_width = ROWS // warp_rows, COLUMNS // warp_columns
+    places = tile.places(lane_columns)
+    row_of, column_of = places.row_of, places.column_of
+    first_own_row, first_own_column = places.own_row, places.own_column
     element = KINDS[kind]
     compute, size, wide = element.compute, element.size, element.compute_size
     load_if, load4_if = element.load_if, element.load4_if
@@ -48,7 +48,7 @@ def weight_gradient(
     store = KINDS["f64" if wide == 8 else "f32"].store
     pitch, pitch_x = (ROWS + _PAD) * wide, (COLUMNS + _PAD) * wide
     buffer = depth * (pitch + pitch_x)
-    contract = tile.contract(kind, depth, pitch, pitch_x)
+    contract = tile.contract(kind, depth, pitch, pitch_x, lane_columns)
     clear = tile.clear(compute)
     locate = located(axes)
     # A thread has either one pixel of each slice and several channels, or vectors of channels.
@@ -99,8 +99,8 @@ def weight_gradient(
         held_x = cuda.local.array((x_own, vector_x), compute)
 
         lane, warp = thread % 32, thread // 32
-        own_row = warp % warp_rows * tile.ROWS + tile.own_row(lane)
-        own_column = warp // warp_rows * tile.COLUMNS + tile.own_column(lane)
+        own_row = warp % warp_rows * warp_height + first_own_row(lane)
+        own_column = warp // warp_rows * warp_width + first_own_column(lane)
         a_at = shared + own_row * wide
         b_at = shared + depth * pitch + own_column * wide
         a = cuda.local.array(8, compute)
@@ -170,11 +170,11 @@ def weight_gradient(
             cuda.syncthreads()
 
         for i in range(8):
-            channel = first_row + own_row + tile.row_of(i)
+            channel = first_row + own_row + row_of(i)
             place = ((split * groups + group) * channels + channel) * pairs
             for j in range(8):
-                pair = first_column + own_column + tile.column_of(j)
+                pair = first_column + own_column + column_of(j)
                 if channel < channels and pair < pairs:
                     store(workspace + sums_at + (place + pair) * wide, total[i, j])
 
-    return kernel, Blocks(threads, tile.resident(threads, kind))
+    return kernel, Blocks(threads, tile.resident(threads, kind, lane_columns))

@@ -16,24 +16,35 @@ from .sizes import (
     sizes_for,
     target_offset,
 )
-from .tiles import SIMT as TILES
-from .tiles import SIMT_DEPTH, quickest
-from .tiles import SIMT_GRADIENT as GRADIENT_TILES
+from .tile import EVEN
+from .tiles import (
+    SIMT,
+    SIMT_GRADIENT,
+    SIMT_GRADIENT_FLAT,
+    SIMT_NARROW,
+    SimtTile,
+    quickest,
+    simt_depth,
+)
+
+TILES = SIMT | SIMT_NARROW
+GRADIENT_TILES = SIMT_GRADIENT | SIMT_GRADIENT_FLAT
 
 
 def correlate_part(
     low: Lowered, part: Correlation, arrays: Operands, space: Workspace
 ) -> list[Step]:
     """One part of a forward pass or an input gradient, after its weights are packed."""
-    kind, depth = arrays.kind, SIMT_DEPTH[arrays.kind]
+    kind = arrays.kind
     vector = _vector(arrays, arrays.x, low.source_channels)
+    shape = quickest(_allowed(TILES, kind), pixels(low, part), low.target_channels, low.groups)
+    depth = simt_depth(shape, kind)
     block = depth if vector > 1 else 1
     order = reduction(low.source_channels, len(part.taps), vector, block)
     channels = low.target_channels
-    warps = quickest(TILES, pixels(low, part), channels, low.groups)
-    row_tiles = ceil_div(pixels(low, part), warps.rows)
-    column_tiles = ceil_div(channels, warps.columns)
-    filled = column_tiles * warps.columns
+    row_tiles = ceil_div(pixels(low, part), shape.rows)
+    column_tiles = ceil_div(channels, shape.columns)
+    filled = column_tiles * shape.columns
     slices = ceil_div(order.length, depth)
     steps, place = [], 0
     if slices:
@@ -44,7 +55,7 @@ def correlate_part(
         )
         steps.append(packing)
     axes = 3 if part_is_deep(low, part) else 2
-    kernel = compiled(simt.correlate, kind, *warps, depth, vector, axes)
+    kernel = compiled(simt.correlate, kind, *shape, depth, vector, axes)
     sizes = {
         "slices": slices,
         "weights_group": slices * depth * filled,
@@ -55,7 +66,7 @@ def correlate_part(
         kernel,
         (row_tiles * column_tiles, low.groups, 1),
         sizes_for(kernel, sizes),
-        shared=simt.slice_bytes(kind, *warps, depth),
+        shared=simt.slice_bytes(kind, shape, depth),
         table=source_table(low, part, arrays.x, order, depth // vector),
         weights=place if slices else "w",
         target_offset=target_offset(part, arrays.y) * arrays.size,
@@ -66,19 +77,20 @@ def correlate_part(
 
 def weight_gradient(low: Lowered, arrays: Operands, space: Workspace) -> list[Step]:
     """The weight gradient: sums over splits of the pixels, then the sums' sum."""
-    kind, depth = arrays.kind, SIMT_DEPTH[arrays.kind]
+    kind = arrays.kind
     (part,) = low.parts
     vector = _vector(arrays, arrays.x, low.source_channels)
     dy_vector = _vector(arrays, arrays.w, low.target_channels)
     order = reduction(low.source_channels, len(part.taps), vector)
     rows = low.target_channels
-    warps = quickest(GRADIENT_TILES, rows, order.length, low.groups, is_split=True)
-    row_tiles = ceil_div(rows, warps.rows)
-    column_tiles = ceil_div(order.length, warps.columns)
+    shape = quickest(_allowed(GRADIENT_TILES, kind), rows, order.length, low.groups, is_split=True)
+    depth = simt_depth(shape, kind)
+    row_tiles = ceil_div(rows, shape.rows)
+    column_tiles = ceil_div(order.length, shape.columns)
     tiles = row_tiles * column_tiles
     splits, split_pixels = split(pixels(low, part), tiles * low.groups, depth)
     axes = 3 if part_is_deep(low, part) else 2
-    kernel = compiled(simt_gradient.weight_gradient, kind, *warps, depth, dy_vector, vector, axes)
+    kernel = compiled(simt_gradient.weight_gradient, kind, *shape, depth, dy_vector, vector, axes)
     place = space.take(splits * low.groups * rows * order.length * KINDS[kind].compute_size)
     sizes = {
         "split_pixels": split_pixels,
@@ -90,8 +102,8 @@ def weight_gradient(low: Lowered, arrays: Operands, space: Workspace) -> list[St
         kernel,
         (tiles, low.groups, splits),
         sizes_for(kernel, sizes),
-        shared=simt_gradient.slice_bytes(kind, *warps, depth),
-        table=source_table(low, part, arrays.x, order, warps.columns // vector),
+        shared=simt.slice_bytes(kind, shape, depth),
+        table=source_table(low, part, arrays.x, order, shape.columns // vector),
     )
     return [product, added_splits(kind, part, arrays.y, order, low, splits, place)]
 
@@ -100,3 +112,10 @@ def _vector(arrays: Operands, strides: tuple[int, ...], channels: int) -> int:
     """4 where vectors of four channels lie side by side and aligned, else 1."""
     together = arrays.in_vectors(strides, channels, 4)
     return 4 if together and arrays.kind != "f64" else 1
+
+
+def _allowed(tiles: dict[SimtTile, float], kind: str) -> dict[SimtTile, float]:
+    """The tiles that a kind of element has registers for."""
+    if kind != "f64":
+        return tiles
+    return {shape: speed for shape, speed in tiles.items() if shape.lane_columns == EVEN}

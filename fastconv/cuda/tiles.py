@@ -16,20 +16,30 @@ _Tile = TypeVar("_Tile", "SimtTile", "TensorTile", "HopperTile")
 
 
 class SimtTile(NamedTuple):
-    """Warps of a block along the rows and the columns, 64 rows x 32 columns each."""
+    """Warps of a block along the rows and the columns, and columns of lanes in a warp.
+
+    A lane has 8 rows and 8 columns. Few columns of lanes suit few target channels, many suit few
+    rows; float64 has no registers for either.
+    """
 
     warp_rows: int
     warp_columns: int
+    lane_columns: int = 4
 
     @property
     def rows(self) -> int:
         """Rows of a block's tile."""
-        return 64 * self.warp_rows
+        return 8 * (32 // self.lane_columns) * self.warp_rows
 
     @property
     def columns(self) -> int:
         """Columns of a block's tile."""
-        return 32 * self.warp_columns
+        return 8 * self.lane_columns * self.warp_columns
+
+    @property
+    def threads(self) -> int:
+        """Threads of a block."""
+        return 32 * self.warp_rows * self.warp_columns
 
 
 class TensorTile(NamedTuple):
@@ -77,13 +87,14 @@ SIMT = {
     SimtTile(2, 1): 0.75,
     SimtTile(1, 1): 0.5,
 }
+SIMT_NARROW = {SimtTile(2, 1, lane_columns=2): 0.5, SimtTile(2, 1, lane_columns=1): 0.35}
 SIMT_GRADIENT = {
     SimtTile(2, 4): 1.0,
     SimtTile(1, 4): 0.85,
     SimtTile(1, 2): 0.7,
     SimtTile(1, 1): 0.5,
 }
-SIMT_DEPTH = {"f32": 8, "f16": 8, "bf16": 8, "f64": 4}  #: pairs or pixels of a slice
+SIMT_GRADIENT_FLAT = {SimtTile(1, 1, lane_columns=8): 0.4}
 
 TENSOR = {
     TensorTile(2, 2, 4, 4, 3): 1.0,
@@ -112,6 +123,12 @@ HOPPER_GRADIENT = {
     HopperTile(1, 128, 4): 0.6,
     HopperTile(1, 64, 4): 0.4,
 }
+
+
+def simt_depth(shape: SimtTile, kind: str) -> int:
+    """Pairs or pixels of a slice: what a thread holds of one must fit into its registers."""
+    depth = 4 if kind == "f64" else 8
+    return depth if shape.lane_columns >= 4 else depth // 2
 
 
 def quickest(
