@@ -7,6 +7,7 @@ from math import prod
 from fastconv.lowering import Correlation, Lowered
 
 from . import staging
+from .indexing import divisor
 from .planning import (
     Operands,
     Reduction,
@@ -18,7 +19,6 @@ from .planning import (
 )
 from .program import Step, compiled
 from .ptx import KINDS
-from .sizes import divisor
 from .tiles import MULTIPROCESSORS
 
 _WAVES = 4  # blocks of the weight gradient for each multiprocessor
@@ -112,11 +112,7 @@ def channels_last(
     sizes = {
         "pixels": pixels,
         "channels": channels,
-        "filled": filled,
         "all_filled": across,
-        "image": d * h * w,
-        "plane": h * w,
-        "W": w,
         "x_n": strides[0],
         "x_c": strides[1],
         "x_d": x_d,

@@ -7,8 +7,8 @@ from typing import Any
 
 from fastconv.lowering import Correlation, Lowered
 
+from .indexing import divisor
 from .planning import flat, three, three_axes
-from .ptx import magic_of
 
 
 def part_is_deep(low: Lowered, part: Correlation) -> bool:
@@ -23,9 +23,6 @@ def row_sizes(low: Lowered, part: Correlation) -> dict[str, int]:
     image = prod(part.counts)
     return {
         "pixels": low.N * image,
-        "image": image,
-        "plane": rows * columns,
-        "Q": columns,
         **divisor("image", image),
         **divisor("plane", rows * columns),
         **divisor("Q", columns),
@@ -73,12 +70,6 @@ def target_offset(part: Correlation, y: tuple[int, ...]) -> int:
     return sum(axis.start * stride for axis, stride in zip(part.axes, y[2:], strict=True))
 
 
-def divisor(name: str, value: int) -> dict[str, int]:
-    """What `ptx.divide` needs to divide by a size."""
-    magic, shift = magic_of(value)
-    return {f"{name}_magic": magic, f"{name}_shift": shift}
-
-
 def sizes_for(kernel: Any, sizes: dict[str, int]) -> dict[str, int]:
     """The sizes that a kernel takes."""
     return {name: sizes[name] for name in kernel.sizes}
@@ -101,7 +92,6 @@ def correlate_sizes(
 ) -> dict[str, int]:
     """What a product of target pixels by target channels is told, whatever its kernel."""
     return {
-        "tiles": column_tiles,
         "channels": low.target_channels,
         **divisor("tiles", column_tiles),
         **row_sizes(low, part),
@@ -124,7 +114,6 @@ def gradient_sizes(
     dy_d, dy_h, dy_w = three(dy[2:], 0)
     return {
         "groups": low.groups,
-        "tiles": column_tiles,
         "channels": low.target_channels,
         "dy_group": dy_channels * dy[1],
         "dy_n": dy[0],
