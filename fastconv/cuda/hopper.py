@@ -60,12 +60,15 @@ def shared_bytes(columns: int, stages: int) -> int:
     return _ALIGNMENT + max(pipeline, sums_bytes(ROWS, columns))
 
 
-def correlate(kind: str, columns: int, stages: int, axes: int, y_vector: int, y_dense: bool) -> Any:
+def correlate(
+    kind: str, columns: int, stages: int, axes: int, packed: bool, y_vector: int, y_dense: bool
+) -> Any:
     """Forward and input gradient of channels-last sources; ``kind`` is "f16", "bf16" or "tf32".
 
-    ``w`` holds packed weights [group][column tile][slice], each a swizzled block of columns x 128
-    bytes. ``y_vector`` is 4 where four channels of the target lie side by side, else 1; ``y_dense``
-    says that target pixels lie at equal steps through the batch.
+    ``w`` holds ``packed`` weights [group][column tile][slice], each a swizzled block of columns x
+    128 bytes, or rows of pairs [group][target channel][pair] in whole tiles and slices, which all
+    threads copy. ``y_vector`` is 4 where four channels of the target lie side by side, else 1;
+    ``y_dense`` says that target pixels lie at equal steps through the batch.
     """
     element = KINDS["f32" if kind == "tf32" else kind]
     size = element.size
@@ -73,7 +76,7 @@ def correlate(kind: str, columns: int, stages: int, axes: int, y_vector: int, y_
     stage_bytes = ROWS * SLICE + block_bytes
     sums_pitch = (columns + SUMS_PAD) * 4
     lanes = THREADS // _CHUNKS
-    own_rows = ROWS // lanes
+    own_rows, own_columns = ROWS // lanes, -(-columns // lanes)
     ahead_by = stages - 2  # the products of the slice before may still read its stage
     wait = copy_waits(ahead_by - 1)
     layout = layout_of(SLICE, 8 * SLICE)
@@ -84,7 +87,7 @@ def correlate(kind: str, columns: int, stages: int, axes: int, y_vector: int, y_
 
     def kernel(
         x, w, y, bias, workspace, table,
-        slices, pixels, tiles, tiles_magic, tiles_shift, channels,
+        slices, pixels, tiles, tiles_magic, tiles_shift, channels, weights_group, weights_row,
         image, image_magic, image_shift, plane, plane_magic, plane_shift, Q, Q_magic, Q_shift,
         D, H, W, move_d, move_h, move_w, x_group, x_n, x_d, x_h, x_w,
         y_group, y_n, y_k, y_d, y_h, y_w,
@@ -120,7 +123,13 @@ def correlate(kind: str, columns: int, stages: int, axes: int, y_vector: int, y_
             if pixel >= pixels:
                 at_h[i] = _NOWHERE
         source = x + group * x_group * size
-        weights = w + (group * tiles + column_tile) * slices * block_bytes
+        if packed:
+            weights = w + (group * tiles + column_tile) * slices * block_bytes
+        else:
+            weights = (
+                w + (group * weights_group + (column_tile * columns + row) * weights_row) * size
+            )
+            weights += chunk * CHUNK
         into = shared + row * SLICE + (chunk ^ (row % 8)) * CHUNK
 
         warpgroup = thread // 128
@@ -137,7 +146,8 @@ def correlate(kind: str, columns: int, stages: int, axes: int, y_vector: int, y_
                 wait()
                 fence_async()
                 cuda.syncthreads()
-                barrier_wait(barriers + 8 * stage, parity)
+                if packed:
+                    barrier_wait(barriers + 8 * stage, parity)
                 warpgroup_fence()
                 now = stage * stage_bytes
                 for part in range(SLICE // _STEP):
@@ -151,7 +161,16 @@ def correlate(kind: str, columns: int, stages: int, axes: int, y_vector: int, y_
             if ahead < slices:
                 filled = int32(ahead % stages)
                 to = into + filled * stage_bytes
-                if thread == 0:
+                if not packed:
+                    of = weights + ahead * SLICE
+                    for i in range(own_columns):
+                        if row + i * lanes < columns:
+                            copy_async(
+                                to + (ROWS + i * lanes) * SLICE,
+                                of + i * lanes * weights_row * size,
+                                CHUNK,
+                            )
+                elif thread == 0:
                     barrier_expect(barriers + 8 * filled, block_bytes)
                     copy_bulk(
                         shared + (filled * stage_bytes + ROWS * SLICE),

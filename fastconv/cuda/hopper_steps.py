@@ -6,11 +6,25 @@ from fastconv.lowering import Correlation, Lowered
 
 from . import hopper, hopper_gradient
 from .packing import added_splits, packed_blocks, split
-from .planning import Operands, Workspace, ceil_div, pixels, reduction, source_table
+from .planning import (
+    Operands,
+    Workspace,
+    ceil_div,
+    pixels,
+    reduction,
+    source_table,
+    weight_strides,
+)
 from .program import Step, compiled
 from .sizes import correlate_sizes, gradient_sizes, part_is_deep, sizes_for, target_offset
 from .tensor import CHUNK, SLICE
-from .tensor_steps import Source, gradient_operands, product_kind, target_layout
+from .tensor_steps import (
+    Source,
+    gradient_operands,
+    plain_weights,
+    product_kind,
+    target_layout,
+)
 from .tiles import HOPPER as TILES
 from .tiles import HOPPER_GRADIENT as GRADIENT_TILES
 from .tiles import quickest
@@ -25,13 +39,23 @@ def correlate_part(
     count = pixels(low, part)
     shape = quickest(TILES, count, low.target_channels, low.groups)
     column_tiles = ceil_div(low.target_channels, shape.columns)
-    order = reduction(source.channels, len(part.taps), vector, in_slice)
-    packing, place = packed_blocks(low, part, arrays, space, order, shape.columns, kind)
+    packing: list[Step] = []
+    place: str | int = "w"
+    order = plain_weights(low, part, arrays, source, column_tiles * shape.columns)
+    packed = order is None
+    if order is None:
+        order = reduction(source.channels, len(part.taps), vector, in_slice)
+        if order.length:
+            step, place = packed_blocks(low, part, arrays, space, order, shape.columns, kind)
+            packing = [step]
     axes = 3 if part_is_deep(low, part) else 2
     layout = target_layout(low, part, arrays)
-    kernel = compiled(hopper.correlate, kind, shape.columns, shape.stages, axes, *layout)
+    kernel = compiled(hopper.correlate, kind, shape.columns, shape.stages, axes, packed, *layout)
+    strides = weight_strides(low, arrays.w)
     sizes = {
         "slices": ceil_div(order.length, in_slice),
+        "weights_group": strides.group,
+        "weights_row": strides.target,
         **correlate_sizes(low, part, source.strides, source.channels, arrays.y, column_tiles),
     }
     product = Step(
@@ -45,7 +69,7 @@ def correlate_part(
         target_offset=target_offset(part, arrays.y) * arrays.size,
         bias=True,
     )
-    return [packing, product] if order.length else [product]
+    return [*packing, product]
 
 
 def weight_gradient(low: Lowered, arrays: Operands, space: Workspace) -> list[Step]:

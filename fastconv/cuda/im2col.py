@@ -31,7 +31,7 @@ def correlate(low: Lowered, arrays: Operands, space: Workspace) -> list[Step]:
 
 def weight_gradient(low: Lowered, arrays: Operands, space: Workspace) -> list[Step]:
     """The weight gradient: products over splits of the pixels, added up in order."""
-    if not _on_tensor_cores(low, arrays):
+    if not _on_tensor_cores(low, arrays, gradient=True):
         return simt_steps.weight_gradient(low, arrays, space)
     # Hopper's products turn 16-bit operands alone.
     turned = arrays.capability == tensor_steps.HOPPER and arrays.kind in ("f16", "bf16")
@@ -39,5 +39,6 @@ def weight_gradient(low: Lowered, arrays: Operands, space: Workspace) -> list[St
     return module.weight_gradient(low, arrays, space)
 
 
-def _on_tensor_cores(low: Lowered, arrays: Operands) -> bool:
-    return bool(tensor_steps.product_kind(arrays)) and tensor_steps.fits(low, arrays)
+def _on_tensor_cores(low: Lowered, arrays: Operands, *, gradient: bool = False) -> bool:
+    wanted = bool(tensor_steps.product_kind(arrays))
+    return wanted and tensor_steps.fits(low, arrays, gradient=gradient)

@@ -175,17 +175,42 @@ def _staged(
     return Source([step], place, steps, ceil_div(shape[1], vector) * vector, rounded=True)
 
 
-def fits(low: Lowered, arrays: Operands) -> bool:
-    """Whether offsets through the whole source and output gradient fit into 32 bits."""
+def fits(low: Lowered, arrays: Operands, *, gradient: bool = False) -> bool:
+    """Whether offsets through whole operands, or copies of them, fit into 32 bits."""
+    operands = [(low.source_channels, low.source, arrays.x)]
+    if gradient:
+        operands.append((low.target_channels, low.parts[0].counts, arrays.w))
+    return all(_reach(low, arrays, *operand) < INT32_MAX // 2 for operand in operands)
+
+
+def _reach(low: Lowered, arrays: Operands, channels: int, spatial: Sizes, strides: Sizes) -> int:
+    """The largest offset into images, or into a channels-last copy of them."""
     vector = tensor.CHUNK // arrays.size
-    channels = low.groups * ceil_div(low.source_channels, vector) * vector
-    staged = low.N * prod(low.source) * channels
-    extents = [(low.N, low.groups * low.source_channels, *low.source)]
-    reaches = [
-        sum((size - 1) * abs(stride) for size, stride in zip(shape, arrays.x, strict=True))
-        for shape in extents
-    ]
-    return max(staged, *reaches) < INT32_MAX // 2
+    copied = low.N * prod(spatial) * low.groups * ceil_div(channels, vector) * vector
+    shape = (low.N, low.groups * channels, *spatial)
+    return max(
+        copied, sum((size - 1) * abs(step) for size, step in zip(shape, strides, strict=True))
+    )
+
+
+def plain_weights(
+    low: Lowered, part: Correlation, arrays: Operands, source: Source, filled: int
+) -> Reduction | None:
+    """The reduction's order, if the weights lie as the tensor cores want them, in whole tiles."""
+    vector, taps = tensor.CHUNK // arrays.size, len(part.taps)
+    strides = weight_strides(low, arrays.w)
+    as_they_are = (
+        product_kind(arrays) != "tf32"  # those are rounded on the way
+        and taps > 0
+        and source.channels == low.source_channels
+        and strides.source == 1
+        and tap_places(part, arrays.w) == [t * source.channels for t in range(taps)]
+        and filled == low.target_channels
+        and source.channels * taps % (SLICE // arrays.size) == 0
+        and strides.target % vector == 0
+        and arrays.aligned
+    )
+    return reduction(source.channels, taps, vector, source.channels) if as_they_are else None
 
 
 def _weights(
@@ -198,22 +223,11 @@ def _weights(
     in_slice: int,
 ) -> tuple[Reduction, int, int, list[Step], str | int]:
     """The reduction's order, the weights' row and group pitch, their packing, and their place."""
-    vector, taps = tensor.CHUNK // arrays.size, len(part.taps)
-    in_order = reduction(source.channels, taps, vector, source.channels)
-    strides = weight_strides(low, arrays.w)
-    as_they_are = (
-        product_kind(arrays) != "tf32"  # those are rounded on the way
-        and source.channels == low.source_channels
-        and strides.source == 1
-        and tap_places(part, arrays.w) == [t * source.channels for t in range(taps)]
-        and filled == low.target_channels
-        and in_order.length % in_slice == 0
-        and in_order.length > 0
-        and strides.target % vector == 0
-        and arrays.aligned
-    )
-    if as_they_are:
+    in_order = plain_weights(low, part, arrays, source, filled)
+    if in_order is not None:
+        strides = weight_strides(low, arrays.w)
         return in_order, strides.target, strides.group, [], "w"
+    vector, taps = tensor.CHUNK // arrays.size, len(part.taps)
     order = reduction(source.channels, taps, vector, in_slice)
     pairs = ceil_div(order.length, in_slice) * in_slice
     if not pairs:
