@@ -51,7 +51,6 @@ print("done")
 """
 
 
-@pytest.mark.skip(reason="not all passes have their simulated kernels yet")
 @pytest.mark.parametrize("algorithm", ["auto", "direct", "im2col", "columns"])
 def test_numba_arrays(algorithm: str) -> None:
     pytest.importorskip("numba_cuda")

@@ -1,0 +1,130 @@
+"""Which kernels plans choose, from geometry, dtype and compute capability alone."""
+
+from typing import Any
+
+import pytest
+from cases import Case, simple
+
+pytest.importorskip("numba_cuda", reason="numba-cuda is not installed")
+
+from cuda_cases import geometry
+
+from fastconv.cuda.convolution import Operands, Plan, make_plan
+from fastconv.cuda.tiles import SIMT, HopperTile, SimtTile, quickest
+
+LAYER = simple(64, 128, 128, (28, 28), (3, 3), pad=1)
+DEPTHWISE = simple(64, 96, 96, (56, 56), (3, 3), pad=1, groups=96)
+
+
+def plan(
+    case: Case,
+    which: str = "forward",
+    kind: str = "f32",
+    last: bool = False,
+    algorithm: str = "auto",
+    **how: Any,
+) -> Plan:
+    g = geometry(case)
+    x, w, y = (_steps(shape, last) for shape in (g.input_shape, g.weight_shape, g.output_shape))
+    taken = {"forward": (x, w, y), "weight_gradient": (x, y, w), "input_gradient": (y, w, x)}
+    return make_plan(which, g, Operands(kind, *taken[which], **how), algorithm)
+
+
+def _steps(shape: tuple[int, ...], last: bool) -> tuple[int, ...]:
+    order = [0, *range(2, len(shape)), 1] if last else list(range(len(shape)))
+    steps, step = [0] * len(shape), 1
+    for axis in reversed(order):
+        steps[axis], step = step, step * shape[axis]
+    return tuple(steps)
+
+
+def kernels(made: Plan) -> list[str]:
+    return [step.kernel.name for step in made.program.steps]
+
+
+def test_float32_stays_on_the_ordinary_cores() -> None:
+    assert kernels(plan(LAYER)) == ["staging.pack_weights", "simt.correlate"]
+
+
+@pytest.mark.parametrize(
+    ("capability", "expected"),
+    [((8, 0), "tensor.correlate"), ((9, 0), "hopper.correlate"), ((10, 0), "tensor.correlate")],
+)
+def test_half_kinds_take_the_tensor_cores_of_the_device(
+    capability: tuple[int, int], expected: str
+) -> None:
+    made = plan(LAYER, kind="f16", last=True, capability=capability)
+    assert kernels(made) == [expected]  # these weights need no packing
+
+
+def test_tf32_takes_the_tensor_cores_only_when_allowed() -> None:
+    assert "simt.correlate" in kernels(plan(LAYER, tf32=False))
+    assert "hopper.correlate" in kernels(plan(LAYER, tf32=True))
+
+
+def test_channels_first_half_images_are_turned_around_first() -> None:
+    names = kernels(plan(LAYER, kind="bf16"))
+    assert names == ["staging.channels_last", "staging.pack_blocks", "hopper.correlate"]
+
+
+def test_unaligned_arrays_are_not_read_in_vectors() -> None:
+    names = kernels(plan(LAYER, kind="f16", last=True, aligned=False))
+    assert names[0] == "staging.channels_last"
+    (_, simt) = plan(LAYER, last=True, aligned=False).program.steps
+    assert dict(simt.kernel.constants)["vector"] == 1
+
+
+def test_tf32_gradients_keep_to_what_every_tensor_core_can() -> None:
+    assert "tensor_gradient.weight_gradient" in kernels(plan(LAYER, "weight_gradient", tf32=True))
+
+
+@pytest.mark.parametrize("which", ["forward", "weight_gradient", "input_gradient"])
+def test_depthwise_convolutions_are_computed_directly(which: str) -> None:
+    made = plan(DEPTHWISE, which)
+    assert made.algorithm == "direct"
+    assert all(name.startswith(("depthwise", "staging")) for name in kernels(made))
+
+
+def test_one_channel_is_no_depthwise_convolution() -> None:
+    made = plan(simple(1, 1, 1, (9, 9), (3, 3)), algorithm="direct")
+    assert kernels(made) == ["direct.correlation"]
+
+
+def test_arrays_beyond_32_bits_are_computed_directly() -> None:
+    made = plan(simple(1, 2, 1, (40000, 40000), (3, 3)))
+    assert made.algorithm == "direct"
+
+
+def test_large_batches_leave_the_tensor_cores_but_not_im2col() -> None:
+    made = plan(simple(4096, 64, 64, (112, 112), (3, 3), pad=1), kind="f16", last=True)
+    assert made.algorithm == "im2col"
+    assert "simt.correlate" in kernels(made)
+
+
+def test_strided_input_gradients_multiply_no_zeros() -> None:
+    made = plan(simple(8, 64, 64, (28, 28), (3, 3), pad=1, stride=2), "input_gradient")
+    products = [s for s in made.program.steps if s.kernel.name == "simt.correlate"]
+    assert sorted(step.sizes["slices"] * 8 // 64 for step in products) == [1, 2, 2, 4]
+
+
+def test_weight_gradients_are_split_by_geometry_alone() -> None:
+    (product, total) = plan(LAYER, "weight_gradient").program.steps
+    splits = product.grid[2]
+    assert splits > 1
+    assert total.sizes["splits"] == splits
+    size = product.sizes["split_pixels"]
+    assert (splits - 1) * size < product.sizes["pixels"] <= splits * size
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "expected"),
+    [(100_000, 128, SimtTile(2, 4)), (100_000, 64, SimtTile(2, 2)), (100_000, 32, SimtTile(4, 1))],
+)
+def test_tiles_fit_the_channels(rows: int, columns: int, expected: SimtTile) -> None:
+    assert quickest(SIMT, rows, columns, 1) == expected
+
+
+def test_few_blocks_take_smaller_tiles() -> None:
+    tiles = {HopperTile(2, 256, 4): 1.0, HopperTile(2, 64, 4): 0.65}
+    assert quickest(tiles, 3136, 256, 1) == HopperTile(2, 64, 4)
+    assert quickest(tiles, 1_000_000, 256, 1) == HopperTile(2, 256, 4)
