@@ -128,3 +128,29 @@ def test_few_blocks_take_smaller_tiles() -> None:
     tiles = {HopperTile(2, 256, 4): 1.0, HopperTile(2, 64, 4): 0.65}
     assert quickest(tiles, 3136, 256, 1) == HopperTile(2, 64, 4)
     assert quickest(tiles, 1_000_000, 256, 1) == HopperTile(2, 256, 4)
+
+
+@pytest.mark.parametrize("which", ["forward", "weight_gradient"])
+def test_a_product_of_too_many_pixels_is_refused(which: str) -> None:
+    case = simple(65536, 1, 1, (256, 256), (3, 3), pad=1)
+    with pytest.raises(ValueError, match=r"algorithm must be 'direct' .* got 'im2col'"):
+        plan(case, which, kind="f16", algorithm="im2col")
+    assert plan(case, which, kind="f16").algorithm == "direct"
+
+
+def test_a_product_of_too_many_groups_is_refused() -> None:
+    case = simple(1, 70000, 70000, (4, 4), (3, 3), groups=70000)
+    with pytest.raises(ValueError, match="more than 65535 groups"):
+        plan(case, algorithm="columns")
+    assert plan(case).algorithm == "direct"
+
+
+@pytest.mark.parametrize(
+    ("capability", "most"), [((8, 0), 163), ((8, 6), 99), ((8, 9), 99), ((12, 0), 99)]
+)
+def test_tiles_fit_into_the_shared_memory_of_the_device(
+    capability: tuple[int, int], most: int
+) -> None:
+    for which in ("forward", "weight_gradient"):
+        made = plan(LAYER, which, kind="f16", last=True, capability=capability)
+        assert max(step.shared for step in made.program.steps) <= most << 10

@@ -8,7 +8,6 @@ from __future__ import annotations
 import functools
 import sys
 import threading
-import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 if not SIMULATED:
     from cuda.bindings import driver as cu
 
-_lock = threading.Lock()
 _STATIC_SHARED = 48 * 1024  # more than this a function must be allowed to have
 
 
@@ -56,7 +54,11 @@ def _started() -> None:
 @contextmanager
 def current(ordinal: int) -> Iterator[None]:
     """Make a device current for a block of code."""
-    if SIMULATED or device() == ordinal:
+    if SIMULATED:
+        yield
+        return
+    _started()
+    if int(checked(cu.cuCtxGetCurrent())) and int(checked(cu.cuCtxGetDevice())) == ordinal:
         yield
         return
     checked(cu.cuCtxPushCurrent(_primary_context(ordinal)))
@@ -169,38 +171,35 @@ def trim() -> None:
         checked(cu.cuMemPoolTrimTo(pool, 0))
 
 
-class Tables:
-    """Constant tables in device memory, one per step that has one; copied when first used."""
+def upload(values: np.ndarray[Any, Any], ordinal: int) -> int:
+    """The address of a copy on the current device, there for every stream from now on.
 
-    def __init__(self, tables: Sequence[np.ndarray[Any, Any] | None]) -> None:
-        self._tables = tables
-        self._placed: dict[int, list[Any]] = {}
-
-    def addresses(self, ordinal: int) -> list[Any]:
-        """Each step's table on the current device, 0 for none."""
-        placed = self._placed.get(ordinal)
-        if placed is None:
-            with _lock:
-                if ordinal not in self._placed:
-                    self._placed[ordinal] = [self._place(table, ordinal) for table in self._tables]
-                placed = self._placed[ordinal]
-        return placed
-
-    def _place(self, table: np.ndarray[Any, Any] | None, ordinal: int) -> Any:
-        if table is None:
-            return 0
-        flat = np.ascontiguousarray(table, np.int32)
-        if SIMULATED:
-            return Pointer.over(flat)
-        address = checked(cu.cuMemAlloc(flat.nbytes))
-        checked(cu.cuMemcpyHtoD(address, flat.ctypes.data, flat.nbytes))
-        weakref.finalize(self, _free, int(address), ordinal).atexit = False
-        return int(address)
+    The copy goes by a stream of its own, so it waits for nobody else's work.
+    """
+    address = int(checked(cu.cuMemAlloc(values.nbytes)))
+    stream = _copy_stream(ordinal)
+    checked(cu.cuMemcpyHtoDAsync(address, values.ctypes.data, values.nbytes, stream))
+    checked(cu.cuStreamSynchronize(stream))
+    return address
 
 
-def _free(address: int, ordinal: int) -> None:
+@functools.cache
+def _copy_stream(ordinal: int) -> Any:
+    return checked(cu.cuStreamCreate(cu.CUstream_flags.CU_STREAM_NON_BLOCKING))
+
+
+def free(address: int, ordinal: int) -> None:
+    """Give back what `upload` took."""
     with current(ordinal):
         checked(cu.cuMemFree(address))
+
+
+def is_captured(stream: int) -> bool:
+    """Whether what the stream is given goes into a CUDA graph, to be run again later."""
+    if SIMULATED:
+        return False
+    none = cu.CUstreamCaptureStatus.CU_STREAM_CAPTURE_STATUS_NONE
+    return bool(checked(cu.cuStreamIsCapturing(stream)) != none)
 
 
 @contextmanager

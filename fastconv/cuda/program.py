@@ -20,12 +20,19 @@ from numba import cuda, types
 
 from . import driver, ptx_files
 from .ptx.instruction import SIMULATED
+from .tables import Tables
 
 Table: TypeAlias = np.ndarray[Any, np.dtype[np.int32]]
 Capability: TypeAlias = tuple[int, int]
 Grid: TypeAlias = tuple[int, int, int]
 
+_OLDER_TARGETS: Capability = (9, 0)
+_OLDER_PTX = "8.0"  # of CUDA 12.0, which all these targets and instructions came with or before
 _ADDRESSES = ("x", "w", "y", "bias", "workspace", "table")
+
+
+def _dotted(capability: Capability) -> str:
+    return f"{capability[0]}.{capability[1]}"
 
 
 class Assembly(NamedTuple):
@@ -50,6 +57,11 @@ class Kernel:
 
     def assembly(self, capability: Capability) -> Assembly:
         """The kernel's PTX, from disk or compiled now. Needs no GPU."""
+        if capability < self.needs:
+            raise RuntimeError(
+                f"{self.name} needs a GPU of compute capability {_dotted(self.needs)} or later, "
+                f"got {_dotted(capability)}"
+            )
         target = self.needs if self.only else capability
         described = f"{self.name} {self.constants} {target} {self.only}"
         text = ptx_files.load(described) or ptx_files.save(described, self._compiled(target))
@@ -67,6 +79,9 @@ class Kernel:
         text = re.sub(r"(\.entry[^{]*)\{", rf"\1{bounds}{{", text, count=1)
         if self.only:
             text = re.sub(r"(\.target sm_\d+)", r"\1a", text, count=1)
+        if capability <= _OLDER_TARGETS:
+            # The instructions are older than the compiler: older drivers may take them too.
+            text = re.sub(r"\.version \d+\.\d+", f".version {_OLDER_PTX}", text, count=1)
         return str(text)
 
     @functools.cached_property
@@ -142,7 +157,7 @@ class Program:
 
     def __init__(self, steps: Sequence[Step], workspace: int = 0) -> None:
         self.steps, self.workspace = tuple(steps), workspace
-        self._tables = driver.Tables([step.table for step in self.steps])
+        self._tables = Tables([step.table for step in self.steps])
         self._launches: dict[int, list[driver.Launch]] = {}
 
     def run(
@@ -160,25 +175,35 @@ class Program:
         """
         ordinal = driver.device() if device is None else device
         tables = self._tables.addresses(ordinal)
+        if not SIMULATED and ordinal not in self._launches:
+            self._prepare(ordinal)
+        if driver.is_captured(stream):
+            _captured.append(self)
         scratch = driver.allocate(self.workspace, stream, ordinal) if self.workspace else 0
-        operands = {"x": x, "w": w, "y": y}
-        launches = None if SIMULATED else self._launches.get(ordinal) or self._prepare(ordinal)
+        try:
+            self._start((x, w, y, bias), scratch, tables, stream, ordinal)
+        finally:
+            if scratch:
+                driver.release(scratch, stream)
+
+    def _start(
+        self, given: tuple[Any, ...], scratch: Any, tables: list[Any], stream: int, ordinal: int
+    ) -> None:
+        operands = dict(zip(("x", "w", "y"), given, strict=False))
         for i, step in enumerate(self.steps):
             source, weights, target = (
                 scratch + place if isinstance(place, int) else operands[place]
                 for place in (step.source, step.weights, step.target)
             )
-            given = bias if step.bias else 0
-            addresses = (source, weights, target + step.target_offset, given, scratch, tables[i])
-            if launches is None:
+            bias = given[3] if step.bias else 0
+            addresses = (source, weights, target + step.target_offset, bias, scratch, tables[i])
+            if SIMULATED:
                 step.kernel.simulate(step.grid, step.shared, (*addresses, *step.integers))
             else:
-                launches[i].start(addresses, stream)
-        if scratch:
-            driver.release(scratch, stream)
+                self._launches[ordinal][i].start(addresses, stream)
 
-    def _prepare(self, device: int) -> list[driver.Launch]:
-        """The launches on a device: compiled, loaded, their integers in place."""
+    def _prepare(self, device: int) -> None:
+        """Make the launches on a device: compiled, loaded, their integers in place."""
         self._launches[device] = [
             driver.Launch(
                 driver.function(step.kernel, step.shared, device),
@@ -190,7 +215,9 @@ class Program:
             )
             for step in self.steps
         ]
-        return self._launches[device]
+
+
+_captured: list[Program] = []  # graphs that are run again read these programs' tables
 
 
 def fill_zero(address: Any, size: int, stream: int = 0) -> None:

@@ -7,36 +7,43 @@ import hashlib
 import os
 import tempfile
 from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import llvmlite
 import numba
 from numba import config
+from numba.misc.appdirs import AppDirs
 
 
 def load(kernel: str) -> str | None:
     """The PTX kept for a kernel with this description."""
-    with suppress(OSError):
-        return (_folder() / _name(kernel)).read_text()
+    for folder in _folders():
+        with suppress(OSError):
+            return (folder / _name(kernel)).read_text()
     return None
 
 
 def save(kernel: str, text: str) -> str:
-    """Keep a kernel's PTX if there is a place to write, and return it."""
-    with suppress(OSError):
-        folder = _folder()
-        folder.mkdir(parents=True, exist_ok=True)
-        # Written aside and renamed, so that no other process reads half a file.
-        handle, path = tempfile.mkstemp(dir=folder, suffix=".part")
-        with os.fdopen(handle, "w") as file:
-            file.write(text)
-        Path(path).replace(folder / _name(kernel))
+    """Keep a kernel's PTX in the first place that can be written, and return it."""
+    for folder in _folders():
+        with suppress(OSError):
+            folder.mkdir(parents=True, exist_ok=True)
+            # Written aside and renamed, so that no other process reads half a file.
+            handle, path = tempfile.mkstemp(dir=folder, suffix=".part")
+            with os.fdopen(handle, "w") as file:
+                file.write(text)
+            Path(path).replace(folder / _name(kernel))
+            break
     return text
 
 
-def _folder() -> Path:
-    chosen = config.CACHE_DIR
-    return Path(chosen) / "fastconv-ptx" if chosen else Path(__file__).parent / "__pycache__"
+def _folders() -> tuple[Path, ...]:
+    """Where Numba itself would keep kernels: the folder chosen, or the package's, or the user's."""
+    if config.CACHE_DIR:
+        return (Path(config.CACHE_DIR) / "fastconv-ptx",)
+    users = AppDirs(appname="numba", appauthor=False).user_cache_dir
+    return Path(__file__).parent / "__pycache__", Path(users) / "fastconv-ptx"
 
 
 def _name(kernel: str) -> str:
@@ -50,5 +57,11 @@ def _versions() -> str:
     sources = hashlib.sha256()
     for path in sorted(Path(__file__).parent.rglob("*.py")):
         sources.update(path.read_bytes())
-    numba_cuda = getattr(__import__("numba_cuda"), "__version__", "")
-    return f"{numba.__version__} {numba_cuda} {llvmlite.__version__} {sources.hexdigest()}"
+    toolkit = [_version(name) for name in ("numba-cuda", "nvidia-nvvm", "cuda-toolkit")]
+    return f"{numba.__version__} {llvmlite.__version__} {toolkit} {sources.hexdigest()}"
+
+
+def _version(package: str) -> str:
+    with suppress(PackageNotFoundError):
+        return version(package)
+    return ""

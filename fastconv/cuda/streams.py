@@ -133,9 +133,13 @@ def hold(leases: object, stream: int) -> None:
 
 
 def _passed(event: Any) -> bool:
-    """Whether the device has come past an event."""
+    """Whether the device has come past an event; never for one that went into a CUDA graph."""
+    # Asked strictly, the driver would break off a capture that is under way elsewhere.
+    relaxed = cu.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_RELAXED
+    strict = driver.checked(cu.cuThreadExchangeStreamCaptureMode(relaxed))
     (status,) = cu.cuEventQuery(event)
-    return bool(status != cu.CUresult.CUDA_ERROR_NOT_READY)
+    driver.checked(cu.cuThreadExchangeStreamCaptureMode(strict))
+    return bool(status == cu.CUresult.CUDA_SUCCESS)
 
 
 def device_of(address: int) -> int:

@@ -33,10 +33,14 @@ from .sizes import (
 )
 from .tensor import SLICE
 from .tiles import TENSOR as TILES
-from .tiles import TENSOR_DEPTH, quickest
+from .tiles import TENSOR_DEPTH, TensorTile, quickest
 from .tiles import TENSOR_GRADIENT as GRADIENT_TILES
 
 HOPPER = (9, 0)
+# The most bytes of shared memory that a block may have, by compute capability: "CUDA C++
+# programming guide", technical specifications.
+SHARED_MEMORY = {(8, 0): 163 << 10, (8, 7): 163 << 10, (9, 0): 227 << 10, (10, 0): 227 << 10}
+_LEAST_SHARED_MEMORY = 99 << 10
 
 
 class Source(NamedTuple):
@@ -62,7 +66,8 @@ def correlate_part(
     """One part of a forward pass or an input gradient, after its weights are packed."""
     kind = product_kind(arrays)
     vector, in_slice = tensor.CHUNK // arrays.size, SLICE // arrays.size
-    shape = quickest(TILES, pixels(low, part), low.target_channels, low.groups)
+    tiles = _allowed(TILES, arrays.capability)
+    shape = quickest(tiles, pixels(low, part), low.target_channels, low.groups)
     column_tiles = ceil_div(low.target_channels, shape.columns)
     filled = column_tiles * shape.columns
     order, row, weights_group, packing, place = _weights(
@@ -243,3 +248,11 @@ def _weights(
         result=product_kind(arrays),
     )
     return order, pairs, pairs * filled, [packing], place
+
+
+def _allowed(
+    tiles: dict[TensorTile, float], capability: tuple[int, int]
+) -> dict[TensorTile, float]:
+    """The tiles that the shared memory of a block has room for."""
+    room = SHARED_MEMORY.get(capability, _LEAST_SHARED_MEMORY)
+    return {shape: speed for shape, speed in tiles.items() if tensor.shared_bytes(shape) <= room}
