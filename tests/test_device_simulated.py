@@ -4,10 +4,13 @@ import pytest
 from scripts import run_script
 
 SCRIPT = """
+import simulator
 import numpy as np
 from numba import cuda
 import fastconv
 from fastconv.worked_example import EXPECTED, INPUT, KERNEL
+
+simulator.share_arrays_safely()
 
 ALGORITHM = {algorithm!r}
 x, w = (np.array([[values]], "float32") for values in (INPUT, KERNEL))

@@ -177,4 +177,6 @@ def weight_gradient(
                 if channel < channels and pair < pairs:
                     store(workspace + sums_at + (place + pair) * wide, total[i, j])
 
-    return kernel, Blocks(threads, tile.resident(threads, kind, lane_columns))
+    # Three axes and one channel at a time take more registers than two large blocks leave.
+    blocks = 1 if axes == 3 and threads == 256 else tile.resident(threads, kind, lane_columns)
+    return kernel, Blocks(threads, blocks)
