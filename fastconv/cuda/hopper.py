@@ -16,6 +16,7 @@ from typing import Any
 
 from numba import cuda, float32, int32, int64, uint8
 
+from .gather import CHUNK, copied_rows, found_rows, tile_place
 from .program import Blocks
 from .ptx import (
     KINDS,
@@ -29,10 +30,8 @@ from .ptx import (
     copy_commit,
     copy_waits,
     descriptor,
-    divide,
     fence_async,
     layout_of,
-    load4_i32,
     shared_memory,
     store2_shared_f32,
     warpgroup_commit,
@@ -40,17 +39,15 @@ from .ptx import (
     warpgroup_multiply,
     warpgroup_wait_0,
     warpgroup_wait_1,
-    within,
 )
-from .targets import SUMS_PAD, located, sums_bytes, written
-from .tensor import CHUNK, SLICE
+from .targets import SUMS_PAD, sums_bytes, written
+from .tensor import SLICE
 
 GROUPS = 2  #: warpgroups of a block
 ROWS = 64 * GROUPS
 THREADS = 128 * GROUPS
 _CHUNKS = SLICE // CHUNK
 _STEP = 32  # bytes of the reduction in one product
-_NOWHERE = 1 << 29
 _ALIGNMENT = 1024
 
 
@@ -82,7 +79,8 @@ def correlate(
     layout = layout_of(SLICE, 8 * SLICE)
     multiply = warpgroup_multiply(kind, columns)
     held = columns // 2
-    locate = located(axes)
+    find_rows = found_rows(axes, own_rows, lanes)
+    copy_rows = copied_rows(size, axes, own_rows, lanes * SLICE)
     write = written(element.name, ROWS, columns, THREADS, y_vector, y_dense)
 
     def kernel(
@@ -94,13 +92,13 @@ def correlate(
     ):  # fmt: skip
         thread = int32(cuda.threadIdx.x)
         group = int64(cuda.blockIdx.y)
-        block = int32(cuda.blockIdx.x)
-        row_tile = divide(block, tiles_magic, tiles_shift)
-        column_tile = block - row_tile * int32(tiles)
-        first_row = row_tile * ROWS
+        row_tile, column_tile = tile_place(cuda.blockIdx.x, tiles, tiles_magic, tiles_shift)
+        first_row, first_column = row_tile * ROWS, column_tile * columns
         digits = (
             image, image_magic, image_shift, plane, plane_magic, plane_shift, Q, Q_magic, Q_shift,
         )  # fmt: skip
+        moves, extents = (move_d, move_h, move_w), (D, H, W)
+        steps = (x_n, x_d, x_h, x_w)
         shared = aligned_1024(shared_memory(cuda.shared.array(0, uint8)))
         barriers = shared + stages * stage_bytes
         if thread == 0:
@@ -115,20 +113,12 @@ def correlate(
         at_d = cuda.local.array(own_rows, int32)
         at_h = cuda.local.array(own_rows, int32)
         at_w = cuda.local.array(own_rows, int32)
-        for i in range(own_rows):
-            pixel = first_row + row + i * lanes
-            n, o, p, q = locate(pixel, digits)
-            at_d[i], at_h[i], at_w[i] = o * move_d, p * move_h, q * move_w
-            base[i] = n * x_n + at_d[i] * x_d + at_h[i] * x_h + at_w[i] * x_w
-            if pixel >= pixels:
-                at_h[i] = _NOWHERE
+        find_rows(base, at_d, at_h, at_w, first_row + row, pixels, digits, moves, steps)
         source = x + group * x_group * size
         if packed:
             weights = w + (group * tiles + column_tile) * slices * block_bytes
         else:
-            weights = (
-                w + (group * weights_group + (column_tile * columns + row) * weights_row) * size
-            )
+            weights = w + (group * weights_group + (first_column + row) * weights_row) * size
             weights += chunk * CHUNK
         into = shared + row * SLICE + (chunk ^ (row % 8)) * CHUNK
 
@@ -178,16 +168,8 @@ def correlate(
                         block_bytes,
                         barriers + 8 * filled,
                     )
-                offset, dd, dh, dw = load4_i32(table + (ahead * _CHUNKS + chunk) * 16)
-                for i in range(own_rows):
-                    wanted = within(at_h[i] + dh, H) & within(at_w[i] + dw, W)
-                    if axes == 3:
-                        wanted &= within(at_d[i] + dd, D)
-                    copy_async(
-                        to + i * lanes * SLICE,
-                        source + int64(base[i] + offset) * size,
-                        wanted * CHUNK,
-                    )
+                entry = table + (ahead * _CHUNKS + chunk) * 16
+                copy_rows(to, source, entry, base, at_d, at_h, at_w, extents)
             copy_commit()
             if step >= 0:
                 warpgroup_wait_1()
@@ -205,7 +187,7 @@ def correlate(
         cuda.syncthreads()
         target = (y, y_group, y_n, y_k, y_d, y_h, y_w)
         write(
-            shared, thread, first_row, column_tile * columns, pixels, channels, group, digits,
+            shared, thread, first_row, first_column, pixels, channels, group, digits,
             target, bias,
         )  # fmt: skip
 

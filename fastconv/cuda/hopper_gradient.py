@@ -12,6 +12,7 @@ from typing import Any
 
 from numba import cuda, float32, int32, int64, uint8
 
+from .gather import CHUNK, PLACE, noted_pixels, tile_place
 from .program import Blocks
 from .ptx import (
     KINDS,
@@ -20,13 +21,10 @@ from .ptx import (
     copy_commit,
     copy_waits,
     descriptor,
-    divide,
     fence_async,
     layout_of,
     load4_i32,
-    load4_shared_i32,
     shared_memory,
-    store4_shared_i32,
     warpgroup_commit,
     warpgroup_fence,
     warpgroup_multiply,
@@ -34,22 +32,19 @@ from .ptx import (
     warpgroup_wait_1,
     within,
 )
-from .targets import located
-from .tensor import CHUNK, SLICE
+from .tensor import SLICE
 
 DEPTH = 64  #: pixels of a slice
 _VECTOR = 8  # elements of a chunk
 _WIDE = SLICE // 2  # channels or pairs of a block: what a swizzled row holds
 _BLOCK = DEPTH * SLICE  # bytes of a block
 _STEP = 16  # pixels of one product
-_PLACE = 32  # bytes that say where a pixel lies: in dy, in x, and its D, H and W there
-_NOWHERE = 1 << 29
 _ALIGNMENT = 1024
 
 
 def shared_bytes(warpgroups: int, columns: int, stages: int) -> int:
     """Shared memory of one block: its stages, and where each of their pixels lies."""
-    return _ALIGNMENT + stages * ((warpgroups + columns // _WIDE) * _BLOCK + DEPTH * _PLACE)
+    return _ALIGNMENT + stages * ((warpgroups + columns // _WIDE) * _BLOCK + DEPTH * PLACE)
 
 
 def weight_gradient(kind: str, warpgroups: int, columns: int, stages: int, axes: int) -> Any:
@@ -70,8 +65,8 @@ def weight_gradient(kind: str, warpgroups: int, columns: int, stages: int, axes:
     layout = layout_of(_BLOCK, 8 * SLICE)
     multiply = warpgroup_multiply(kind, columns, rows_inner=True)
     held = columns // 2
-    places_bytes = DEPTH * _PLACE
-    locate = located(axes)
+    places_bytes = DEPTH * PLACE
+    note, in_gradient, in_source = noted_pixels(axes)
 
     def kernel(
         x, w, y, bias, workspace, table,
@@ -83,13 +78,13 @@ def weight_gradient(kind: str, warpgroups: int, columns: int, stages: int, axes:
         thread = int32(cuda.threadIdx.x)
         group = int64(cuda.blockIdx.y)
         split = int64(cuda.blockIdx.z)
-        block = int32(cuda.blockIdx.x)
-        row_tile = divide(block, tiles_magic, tiles_shift)
-        first_row = row_tile * rows
-        first_column = (block - row_tile * int32(tiles)) * columns
+        row_tile, column_tile = tile_place(cuda.blockIdx.x, tiles, tiles_magic, tiles_shift)
+        first_row, first_column = row_tile * rows, column_tile * columns
         digits = (
             image, image_magic, image_shift, plane, plane_magic, plane_shift, Q, Q_magic, Q_shift,
         )  # fmt: skip
+        moves, extents = (move_d, move_h, move_w), (D, H, W)
+        x_steps, dy_steps = (x_n, x_d, x_h, x_w), (dy_n, dy_d, dy_h, dy_w)
         shared = aligned_1024(shared_memory(cuda.shared.array(0, uint8)))
         places = shared + stages * stage_bytes
 
@@ -138,40 +133,23 @@ def weight_gradient(kind: str, warpgroups: int, columns: int, stages: int, axes:
                 at = places + filled * places_bytes
                 for i in range(a_own):
                     pixel = a_pixel + i * a_lanes
-                    there, _, h, _ = load4_shared_i32(at + pixel * _PLACE)
+                    there, wanted = in_gradient(at + pixel * PLACE)
                     swizzled = pixel * SLICE + (a_chunk % 8 ^ pixel % 8) * CHUNK
                     copy_async(
-                        a_into + (to + swizzled),
-                        dy + int64(there) * size,
-                        (a_wanted & within(h, _NOWHERE)) * CHUNK,
+                        a_into + (to + swizzled), dy + there * size, (a_wanted & wanted) * CHUNK
                     )
                 for i in range(b_own):
                     pixel = b_pixel + i * b_lanes
-                    record = at + pixel * _PLACE
-                    _, place, h, v = load4_shared_i32(record)
-                    wanted = within(h + dh, H) & within(v + dw, W)
-                    if axes == 3:
-                        d, _, _, _ = load4_shared_i32(record + 16)
-                        wanted &= within(d + dd, D)
+                    there, wanted = in_source(at + pixel * PLACE, dd, dh, dw, extents)
                     swizzled = pixel * SLICE + (b_chunk % 8 ^ pixel % 8) * CHUNK
-                    copy_async(
-                        b_into + (to + swizzled), source + int64(place) * size, wanted * CHUNK
-                    )
+                    copy_async(b_into + (to + swizzled), source + there * size, wanted * CHUNK)
             if ahead >= 0:
                 copy_commit()
             coming = ahead + 1
             if coming < slices and thread < DEPTH:
                 pixel = int32(first + coming * DEPTH + thread)
-                n, o, p, q = locate(pixel, digits)
-                there = int32(n * dy_n + o * dy_d + p * dy_h + q * dy_w)
-                d, h, v = int32(o * move_d), int32(p * move_h), int32(q * move_w)
-                place = int32(n * x_n + d * x_d + h * x_h + v * x_w)
-                if pixel >= last:
-                    h = int32(_NOWHERE)
-                at = places + (coming % stages) * places_bytes + thread * _PLACE
-                store4_shared_i32(at, there, place, h, v)
-                if axes == 3:
-                    store4_shared_i32(at + 16, d, d, d, d)
+                at = places + (coming % stages) * places_bytes + thread * PLACE
+                note(at, pixel, last, digits, moves, x_steps, dy_steps)
             if step >= 0:
                 warpgroup_wait_1()
                 stage = stage + 1 if stage + 1 < stages else int32(0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastconv.lowering import Correlation, Lowered
 
 from . import hopper, hopper_gradient
+from .gather import CHUNK
 from .packing import added_splits, packed_blocks, split
 from .planning import (
     Operands,
@@ -17,7 +18,7 @@ from .planning import (
 )
 from .program import Step, compiled
 from .sizes import correlate_sizes, gradient_sizes, part_is_deep, sizes_for, target_offset
-from .tensor import CHUNK, SLICE
+from .tensor import SLICE
 from .tensor_steps import (
     Source,
     gradient_operands,

@@ -17,12 +17,12 @@ from typing import Any
 from numba import cuda, int32, int64, uint8
 
 from . import tile
+from .gather import found_rows, tile_place
 from .program import Blocks
-from .ptx import KINDS, divide, load4_i32, shared_memory, within
+from .ptx import KINDS, load4_i32, shared_memory, within
 from .targets import located
 from .tiles import SimtTile
 
-_NOWHERE = 1 << 29
 _PAD = 4  # elements after each row of a transposed slice: its stores spread over the banks
 
 
@@ -66,6 +66,7 @@ def correlate(
     per_row = depth // vector
     lanes = min(ROWS, threads) if vector == 1 else min(ROWS, threads // per_row)
     own_pixels = ROWS // lanes
+    find_rows = found_rows(axes, own_pixels, lanes)
     own_vectors = per_row * lanes // threads
     weight_quads = depth * COLUMNS // 4
     own_weights = -(-weight_quads // threads)
@@ -79,14 +80,13 @@ def correlate(
     ):  # fmt: skip
         thread = int32(cuda.threadIdx.x)
         group = int64(cuda.blockIdx.y)
-        block = int32(cuda.blockIdx.x)
-        row_tile = divide(block, tiles_magic, tiles_shift)
-        first_row = row_tile * ROWS
-        first_column = (block - row_tile * int32(tiles)) * COLUMNS
+        row_tile, column_tile = tile_place(cuda.blockIdx.x, tiles, tiles_magic, tiles_shift)
+        first_row, first_column = row_tile * ROWS, column_tile * COLUMNS
         shared = shared_memory(cuda.shared.array(0, uint8))
         digits = (
             image, image_magic, image_shift, plane, plane_magic, plane_shift, Q, Q_magic, Q_shift,
         )  # fmt: skip
+        moves, steps = (move_d, move_h, move_w), (x_n, x_d, x_h, x_w)
 
         # What this thread gathers: pixels, and the vectors of each slice.
         if vector == 1:
@@ -97,15 +97,8 @@ def correlate(
         at_d = cuda.local.array(own_pixels, int32)
         at_h = cuda.local.array(own_pixels, int32)
         at_w = cuda.local.array(own_pixels, int32)
-        for i in range(own_pixels):
-            pixel = first_row + row + i * lanes
-            n, o, p, q = locate(pixel, digits)
-            at_d[i], at_h[i], at_w[i] = o * move_d, p * move_h, q * move_w
-            base[i] = group * x_group + n * x_n + at_h[i] * x_h + at_w[i] * x_w
-            if axes == 3:
-                base[i] += at_d[i] * x_d
-            if pixel >= pixels:
-                at_h[i] = _NOWHERE
+        find_rows(base, at_d, at_h, at_w, first_row + row, pixels, digits, moves, steps)
+        images = x + group * x_group * size
         held = cuda.local.array((own_pixels, own_vectors, vector), compute)
         held_w = cuda.local.array((own_weights, 4), compute)
         weights = w + (group * weights_group + first_column) * wide
@@ -131,7 +124,7 @@ def correlate(
                         wanted = within(at_h[i] + dh, H) & within(at_w[i] + dw, W)
                         if axes == 3:
                             wanted &= within(at_d[i] + dd, D)
-                        source = x + (base[i] + offset) * size
+                        source = images + (base[i] + offset) * size
                         if vector == 1:
                             held[i, v, 0] = load_if(source, wanted)
                         else:

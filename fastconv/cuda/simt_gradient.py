@@ -12,12 +12,12 @@ from typing import Any
 from numba import cuda, int32, int64, uint8
 
 from . import tile
+from .gather import tile_place
 from .program import Blocks
-from .ptx import KINDS, divide, load4_i32, shared_memory, within
+from .ptx import KINDS, load4_i32, shared_memory, within
 from .targets import located
 from .tiles import SimtTile
 
-_NOWHERE = 1 << 29
 _PAD = 4
 
 
@@ -67,10 +67,8 @@ def weight_gradient(
         thread = int32(cuda.threadIdx.x)
         group = int64(cuda.blockIdx.y)
         split = int64(cuda.blockIdx.z)
-        block = int32(cuda.blockIdx.x)
-        row_tile = divide(block, tiles_magic, tiles_shift)
-        first_row = row_tile * ROWS
-        first_column = (block - row_tile * int32(tiles)) * COLUMNS
+        row_tile, column_tile = tile_place(cuda.blockIdx.x, tiles, tiles_magic, tiles_shift)
+        first_row, first_column = row_tile * ROWS, column_tile * COLUMNS
         shared = shared_memory(cuda.shared.array(0, uint8))
         digits = (
             image, image_magic, image_shift, plane, plane_magic, plane_shift, Q, Q_magic, Q_shift,

@@ -17,6 +17,7 @@ from typing import Any
 
 from numba import cuda, float32, int32, int64, uint8
 
+from .gather import CHUNK, copied_rows, found_rows, tile_place
 from .program import Blocks
 from .ptx import (
     KINDS,
@@ -24,24 +25,19 @@ from .ptx import (
     copy_async,
     copy_commit,
     copy_waits,
-    divide,
     inline,
-    load4_i32,
     load_matrices,
     round_register_tf32,
     shared_memory,
     store2_shared_f32,
-    within,
 )
-from .targets import SUMS_PAD, located, sums_bytes, written
+from .targets import SUMS_PAD, sums_bytes, written
 from .tiles import TensorTile
 
 SLICE = 128  #: bytes of the reduction in one slice of a row
-CHUNK = 16  #: bytes of one copy
 _CHUNKS = SLICE // CHUNK
 _PITCH = SLICE + CHUNK
 _STEP = 32  # bytes of the reduction in one product of the tensor cores
-_NOWHERE = 1 << 29
 
 
 def shared_bytes(shape: TensorTile) -> int:
@@ -101,10 +97,11 @@ def correlate(
     size = element.size
     stage_bytes = (ROWS + COLUMNS) * _PITCH
     sums_pitch = (COLUMNS + SUMS_PAD) * 4
-    locate = located(axes)
     write = written(element.name, ROWS, COLUMNS, threads, y_vector, y_dense)
     lanes = threads // _CHUNKS  # rows that the block copies at a time
     own_rows, own_columns = ROWS // lanes, COLUMNS // lanes
+    find_rows = found_rows(axes, own_rows, lanes)
+    copy_rows = copied_rows(size, axes, own_rows, lanes * _PITCH)
     wait = copy_waits(stages - 2)
     multiply_step = multiplied(kind, rounded, row_blocks, column_blocks)
     narrow = 2 * column_blocks  # products of 16 x 8
@@ -118,14 +115,14 @@ def correlate(
     ):  # fmt: skip
         thread = int32(cuda.threadIdx.x)
         group = int64(cuda.blockIdx.y)
-        block = int32(cuda.blockIdx.x)
-        row_tile = divide(block, tiles_magic, tiles_shift)
-        first_row = row_tile * ROWS
-        first_column = (block - row_tile * int32(tiles)) * COLUMNS
+        row_tile, column_tile = tile_place(cuda.blockIdx.x, tiles, tiles_magic, tiles_shift)
+        first_row, first_column = row_tile * ROWS, column_tile * COLUMNS
         shared = shared_memory(cuda.shared.array(0, uint8))
         digits = (
             image, image_magic, image_shift, plane, plane_magic, plane_shift, Q, Q_magic, Q_shift,
         )  # fmt: skip
+        moves, extents = (move_d, move_h, move_w), (D, H, W)
+        steps = (x_n, x_d, x_h, x_w)
 
         # What this thread copies: one chunk of each slice, for every `lanes`-th row.
         row, chunk = thread // _CHUNKS, thread % _CHUNKS
@@ -133,13 +130,7 @@ def correlate(
         at_d = cuda.local.array(own_rows, int32)
         at_h = cuda.local.array(own_rows, int32)
         at_w = cuda.local.array(own_rows, int32)
-        for i in range(own_rows):
-            pixel = first_row + row + i * lanes
-            n, o, p, q = locate(pixel, digits)
-            at_d[i], at_h[i], at_w[i] = o * move_d, p * move_h, q * move_w
-            base[i] = n * x_n + at_d[i] * x_d + at_h[i] * x_h + at_w[i] * x_w
-            if pixel >= pixels:
-                at_h[i] = _NOWHERE
+        find_rows(base, at_d, at_h, at_w, first_row + row, pixels, digits, moves, steps)
         source = x + group * x_group * size
         weights = w + (group * weights_group + (first_column + row) * weights_row) * size
         weights += chunk * CHUNK
@@ -171,16 +162,8 @@ def correlate(
                 if step < 0:
                     filled = ahead
                 to = into + filled * stage_bytes
-                offset, dd, dh, dw = load4_i32(table + (ahead * _CHUNKS + chunk) * 16)
-                for i in range(own_rows):
-                    wanted = within(at_h[i] + dh, H) & within(at_w[i] + dw, W)
-                    if axes == 3:
-                        wanted &= within(at_d[i] + dd, D)
-                    copy_async(
-                        to + i * lanes * _PITCH,
-                        source + int64(base[i] + offset) * size,
-                        wanted * CHUNK,
-                    )
+                entry = table + (ahead * _CHUNKS + chunk) * 16
+                copy_rows(to, source, entry, base, at_d, at_h, at_w, extents)
                 of = weights + ahead * SLICE
                 for i in range(own_columns):
                     copy_async(

@@ -12,6 +12,7 @@ from typing import Any
 
 from numba import cuda, float32, int32, int64, uint8
 
+from .gather import CHUNK, PLACE, noted_pixels, tile_place
 from .program import Blocks
 from .ptx import (
     KINDS,
@@ -19,23 +20,15 @@ from .ptx import (
     copy_async,
     copy_commit,
     copy_waits,
-    divide,
     inline,
     load4_i32,
-    load4_shared_i32,
     load_matrices_turned,
     load_shared_register,
     round_register_tf32,
     shared_memory,
-    store4_shared_i32,
     within,
 )
-from .targets import located
-from .tensor import CHUNK
 from .tiles import TensorTile
-
-_NOWHERE = 1 << 29
-_PLACE = 32  # bytes that say where a pixel lies: in dy, in x, and its D, H and W there
 
 
 def pitch(kind: str, width: int) -> int:
@@ -45,7 +38,7 @@ def pitch(kind: str, width: int) -> int:
 
 def shared_bytes(kind: str, shape: TensorTile, depth: int) -> int:
     """Shared memory of one block: its stages, and where each of their pixels lies."""
-    row = pitch(kind, shape.rows) + pitch(kind, shape.columns) + _PLACE
+    row = pitch(kind, shape.rows) + pitch(kind, shape.columns) + PLACE
     return shape.stages * depth * row
 
 
@@ -139,8 +132,8 @@ def weight_gradient(
     wait = copy_waits(stages - 2)
     multiply_step = _multiplied(kind, rounded, shape)
     narrow = 2 * column_blocks
-    places_bytes = depth * _PLACE
-    locate = located(axes)
+    places_bytes = depth * PLACE
+    note, in_gradient, in_source = noted_pixels(axes)
 
     def kernel(
         x, w, y, bias, workspace, table,
@@ -152,14 +145,14 @@ def weight_gradient(
         thread = int32(cuda.threadIdx.x)
         group = int64(cuda.blockIdx.y)
         split = int64(cuda.blockIdx.z)
-        block = int32(cuda.blockIdx.x)
-        row_tile = divide(block, tiles_magic, tiles_shift)
-        first_row = row_tile * ROWS
-        first_column = (block - row_tile * int32(tiles)) * COLUMNS
+        row_tile, column_tile = tile_place(cuda.blockIdx.x, tiles, tiles_magic, tiles_shift)
+        first_row, first_column = row_tile * ROWS, column_tile * COLUMNS
         shared = shared_memory(cuda.shared.array(0, uint8))
         digits = (
             image, image_magic, image_shift, plane, plane_magic, plane_shift, Q, Q_magic, Q_shift,
         )  # fmt: skip
+        moves, extents = (move_d, move_h, move_w), (D, H, W)
+        x_steps, dy_steps = (x_n, x_d, x_h, x_w), (dy_n, dy_d, dy_h, dy_w)
 
         # What this thread copies: one chunk of channels and one of pairs, for some pixels each.
         a_chunk, a_pixel = thread % a_chunks, thread // a_chunks
@@ -203,22 +196,19 @@ def weight_gradient(
                 to = filled * stage_bytes
                 at = places + filled * places_bytes
                 for i in range(a_own):
-                    there, place, h, v = load4_shared_i32(at + (a_pixel + i * a_lanes) * _PLACE)
+                    there, wanted = in_gradient(at + (a_pixel + i * a_lanes) * PLACE)
                     copy_async(
                         a_into + (to + i * a_lanes * a_pitch),
-                        dy + int64(there) * size,
-                        (a_wanted & within(h, _NOWHERE)) * CHUNK,
+                        dy + there * size,
+                        (a_wanted & wanted) * CHUNK,
                     )
                 for i in range(b_own):
-                    record = at + (b_pixel + i * b_lanes) * _PLACE
-                    there, place, h, v = load4_shared_i32(record)
-                    wanted = within(h + dh, H) & within(v + dw, W)
-                    if axes == 3:
-                        d, _, _, _ = load4_shared_i32(record + 16)
-                        wanted &= within(d + dd, D)
+                    there, wanted = in_source(
+                        at + (b_pixel + i * b_lanes) * PLACE, dd, dh, dw, extents
+                    )
                     copy_async(
                         b_into + (to + i * b_lanes * b_pitch),
-                        source + int64(place) * size,
+                        source + there * size,
                         wanted * CHUNK,
                     )
             if step >= 1 - stages:
@@ -226,16 +216,8 @@ def weight_gradient(
             coming = ahead + 1
             if coming < slices and thread < depth:
                 pixel = int32(first + coming * depth + thread)
-                n, o, p, q = locate(pixel, digits)
-                there = int32(n * dy_n + o * dy_d + p * dy_h + q * dy_w)
-                d, h, v = int32(o * move_d), int32(p * move_h), int32(q * move_w)
-                place = int32(n * x_n + d * x_d + h * x_h + v * x_w)
-                if pixel >= last:
-                    h = int32(_NOWHERE)
-                at = places + (coming % stages) * places_bytes + thread * _PLACE
-                store4_shared_i32(at, there, place, h, v)
-                if axes == 3:
-                    store4_shared_i32(at + 16, d, d, d, d)
+                at = places + (coming % stages) * places_bytes + thread * PLACE
+                note(at, pixel, last, digits, moves, x_steps, dy_steps)
             if step >= 0:
                 now = stage * stage_bytes
                 for part in range(depth // pixels_a_step):

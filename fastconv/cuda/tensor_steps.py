@@ -8,6 +8,7 @@ from typing import NamedTuple
 from fastconv.lowering import Correlation, Lowered
 
 from . import tensor, tensor_gradient
+from .gather import CHUNK
 from .packing import added_splits, channels_last, packed_weights, split
 from .planning import (
     INT32_MAX,
@@ -65,7 +66,7 @@ def correlate_part(
 ) -> list[Step]:
     """One part of a forward pass or an input gradient, after its weights are packed."""
     kind = product_kind(arrays)
-    vector, in_slice = tensor.CHUNK // arrays.size, SLICE // arrays.size
+    vector, in_slice = CHUNK // arrays.size, SLICE // arrays.size
     tiles = _allowed(TILES, arrays.capability)
     shape = quickest(tiles, pixels(low, part), low.target_channels, low.groups)
     column_tiles = ceil_div(low.target_channels, shape.columns)
@@ -151,7 +152,7 @@ def gradient_operands(
     source = staged_source(low, arrays, space)
     dy_shape = (low.N, low.target_channels, *part.counts)
     dy = _staged(arrays, dy_shape, arrays.w, low.groups, space, "w")
-    vector = tensor.CHUNK // arrays.size
+    vector = CHUNK // arrays.size
     return source, dy, reduction(source.channels, len(part.taps), vector, source.channels)
 
 
@@ -168,7 +169,7 @@ def _staged(
     space: Workspace,
     operand: str = "x",
 ) -> Source:
-    vector = tensor.CHUNK // arrays.size
+    vector = CHUNK // arrays.size
     result = product_kind(arrays)
     # Hopper's products would cut what TF32 lacks; a copy is rounded.
     cut = result == "tf32" and arrays.capability == HOPPER
@@ -190,7 +191,7 @@ def fits(low: Lowered, arrays: Operands, *, gradient: bool = False) -> bool:
 
 def _reach(low: Lowered, arrays: Operands, channels: int, spatial: Sizes, strides: Sizes) -> int:
     """The largest offset into images, or into a channels-last copy of them."""
-    vector = tensor.CHUNK // arrays.size
+    vector = CHUNK // arrays.size
     copied = low.N * prod(spatial) * low.groups * ceil_div(channels, vector) * vector
     shape = (low.N, low.groups * channels, *spatial)
     return max(
@@ -202,7 +203,7 @@ def plain_weights(
     low: Lowered, part: Correlation, arrays: Operands, source: Source, filled: int
 ) -> Reduction | None:
     """The reduction's order, if the weights lie as the tensor cores want them, in whole tiles."""
-    vector, taps = tensor.CHUNK // arrays.size, len(part.taps)
+    vector, taps = CHUNK // arrays.size, len(part.taps)
     strides = weight_strides(low, arrays.w)
     as_they_are = (
         product_kind(arrays) != "tf32"  # those are rounded on the way
@@ -232,7 +233,7 @@ def _weights(
     if in_order is not None:
         strides = weight_strides(low, arrays.w)
         return in_order, strides.target, strides.group, [], "w"
-    vector, taps = tensor.CHUNK // arrays.size, len(part.taps)
+    vector, taps = CHUNK // arrays.size, len(part.taps)
     order = reduction(source.channels, taps, vector, in_slice)
     pairs = ceil_div(order.length, in_slice) * in_slice
     if not pairs:
