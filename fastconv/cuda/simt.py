@@ -19,7 +19,8 @@ from numba import cuda, int32, int64, uint8
 from . import tile
 from .gather import found_rows, tile_place
 from .program import Blocks
-from .ptx import KINDS, load4_i32, shared_memory, within
+from .ptx import KINDS, shared_memory
+from .slices import gathered, packed
 from .targets import located
 from .tiles import SimtTile
 
@@ -54,22 +55,17 @@ def correlate(
     first_own_row, first_own_column = places.own_row, places.own_column
     element = KINDS[kind]
     compute, size, wide = element.compute, element.size, element.compute_size
-    load_if, load4_if = element.load_if, element.load4_if
-    load, load4_computed = element.load, element.load4_computed
-    store, store_shared, store4_shared = element.store, element.store_shared, element.store4_shared
+    load, store = element.load, element.store
     pitch, pitch_w = (ROWS + _PAD) * wide, (COLUMNS + _PAD) * wide
     buffer = depth * (pitch + pitch_w)
     contract = tile.contract(kind, depth, pitch, pitch_w, lane_columns)
     clear = tile.clear(compute)
     locate = located(axes)
-    # Vectors of the slice, taken by the threads in turn; a thread always has the same pixels.
-    per_row = depth // vector
-    lanes = min(ROWS, threads) if vector == 1 else min(ROWS, threads // per_row)
-    own_pixels = ROWS // lanes
-    find_rows = found_rows(axes, own_pixels, lanes)
-    own_vectors = per_row * lanes // threads
-    weight_quads = depth * COLUMNS // 4
-    own_weights = -(-weight_quads // threads)
+    source = gathered(kind, ROWS, depth, threads, vector, axes, pitch)
+    own_pixels, own_vectors = source.pixels, source.vectors
+    source_place, read_source, put_source = source.place, source.read, source.put
+    own_weights, read_weights, put_weights = packed(kind, COLUMNS, depth, threads, pitch_w)
+    find_rows = found_rows(axes, own_pixels, source.lanes)
 
     def kernel(
         x, w, y, bias, workspace, table,
@@ -86,13 +82,11 @@ def correlate(
         digits = (
             image, image_magic, image_shift, plane, plane_magic, plane_shift, Q, Q_magic, Q_shift,
         )  # fmt: skip
-        moves, steps = (move_d, move_h, move_w), (x_n, x_d, x_h, x_w)
+        moves, extents = (move_d, move_h, move_w), (D, H, W)
+        steps = (x_n, x_d, x_h, x_w)
 
         # What this thread gathers: pixels, and the vectors of each slice.
-        if vector == 1:
-            row, part = thread % lanes, thread // lanes
-        else:
-            row, part = thread // per_row, thread % per_row
+        row, part = source_place(thread)
         base = cuda.local.array(own_pixels, int64)
         at_d = cuda.local.array(own_pixels, int32)
         at_h = cuda.local.array(own_pixels, int32)
@@ -117,50 +111,16 @@ def correlate(
         flip = buffer  # from one buffer to the other and back
         for step in range(slices + 1):
             if step < slices:
-                for v in range(own_vectors):
-                    entry = step * per_row + part + v * (threads // lanes if vector == 1 else 1)
-                    offset, dd, dh, dw = load4_i32(table + entry * 16)
-                    for i in range(own_pixels):
-                        wanted = within(at_h[i] + dh, H) & within(at_w[i] + dw, W)
-                        if axes == 3:
-                            wanted &= within(at_d[i] + dd, D)
-                        source = images + (base[i] + offset) * size
-                        if vector == 1:
-                            held[i, v, 0] = load_if(source, wanted)
-                        else:
-                            (
-                                held[i, v, 0], held[i, v, 1], held[i, v, 2], held[i, v, 3]
-                            ) = load4_if(source, wanted)  # fmt: skip
-                for i in range(own_weights):
-                    quad = thread + i * threads
-                    if quad < weight_quads:
-                        at = step * depth + quad // (COLUMNS // 4)
-                        place = at * weights_row + quad % (COLUMNS // 4) * 4
-                        held_w[i, 0], held_w[i, 1], held_w[i, 2], held_w[i, 3] = load4_computed(
-                            weights + place * wide
-                        )
+                read_source(held, table, step, part, images, base, at_d, at_h, at_w, extents)
+                read_weights(held_w, weights, weights_row, step, thread)
             if step > 0:
                 contract(total, a, b, a_at, b_at)
                 a_at, b_at = a_at + flip, b_at + flip
                 flip = -flip
             if step < slices:
                 now = shared + step % 2 * buffer
-                for v in range(own_vectors):
-                    k = (part + v * (threads // lanes if vector == 1 else 1)) * vector
-                    for i in range(own_pixels):
-                        for j in range(vector):
-                            store_shared(
-                                now + (k + j) * pitch + (row + i * lanes) * wide, held[i, v, j]
-                            )
-                now += depth * pitch
-                for i in range(own_weights):
-                    quad = thread + i * threads
-                    if quad < weight_quads:
-                        k, column = quad // (COLUMNS // 4), quad % (COLUMNS // 4) * 4
-                        store4_shared(
-                            now + k * pitch_w + column * wide,
-                            held_w[i, 0], held_w[i, 1], held_w[i, 2], held_w[i, 3],
-                        )  # fmt: skip
+                put_source(held, now, row, part)
+                put_weights(held_w, now + depth * pitch, thread)
             cuda.syncthreads()
 
         for i in range(8):

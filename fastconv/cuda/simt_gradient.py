@@ -15,6 +15,7 @@ from . import tile
 from .gather import tile_place
 from .program import Blocks
 from .ptx import KINDS, load4_i32, shared_memory, within
+from .slices import strip
 from .targets import located
 from .tiles import SimtTile
 
@@ -43,19 +44,18 @@ def weight_gradient(
     first_own_row, first_own_column = places.own_row, places.own_column
     element = KINDS[kind]
     compute, size, wide = element.compute, element.size, element.compute_size
-    load_if, load4_if = element.load_if, element.load4_if
-    store_shared, store4_shared = element.store_shared, element.store4_shared
     store = KINDS["f64" if wide == 8 else "f32"].store
     pitch, pitch_x = (ROWS + _PAD) * wide, (COLUMNS + _PAD) * wide
     buffer = depth * (pitch + pitch_x)
     contract = tile.contract(kind, depth, pitch, pitch_x, lane_columns)
     clear = tile.clear(compute)
     locate = located(axes)
-    # A thread has either one pixel of each slice and several channels, or vectors of channels.
-    dy_pixels = threads // (ROWS // 4) if vector_dy == 4 else depth
-    dy_own = ROWS // vector_dy * depth // threads
-    x_pixels = threads // (COLUMNS // 4) if vector_x == 4 else depth
-    x_own = COLUMNS // vector_x * depth // threads
+    dy_own, dy_place, dy_row_of, dy_pixel_of, read_dy, put_dy = strip(
+        kind, ROWS, depth, threads, vector_dy, pitch
+    )
+    x_own, x_place, x_row_of, x_pixel_of, read_x, put_x = strip(
+        kind, COLUMNS, depth, threads, vector_x, pitch_x
+    )
 
     def kernel(
         x, w, y, bias, workspace, table,
@@ -74,27 +74,18 @@ def weight_gradient(
             image, image_magic, image_shift, plane, plane_magic, plane_shift, Q, Q_magic, Q_shift,
         )  # fmt: skip
 
-        # The output gradient's share of this thread: a channel offset each.
-        if vector_dy == 4:
-            dy_row, dy_pixel = thread % (ROWS // 4) * 4, thread // (ROWS // 4)
-        else:
-            dy_row, dy_pixel = thread // depth, thread % depth
+        # What this thread carries: channels of the output gradient, and pairs by the table.
+        dy_row, dy_pixel = dy_place(thread)
         held_dy = cuda.local.array((dy_own, vector_dy), compute)
-        # The source's share: entries of the table.
-        if vector_x == 4:
-            x_row, x_pixel = thread % (COLUMNS // 4) * 4, thread // (COLUMNS // 4)
-        else:
-            x_row, x_pixel = thread // depth, thread % depth
+        x_row, x_pixel = x_place(thread)
+        held_x = cuda.local.array((x_own, vector_x), compute)
         offset = cuda.local.array(x_own, int32)
         dd = cuda.local.array(x_own, int32)
         dh = cuda.local.array(x_own, int32)
         dw = cuda.local.array(x_own, int32)
         for i in range(x_own):
-            pair = first_column + x_row
-            if vector_x == 1:
-                pair += i * (threads // depth)
+            pair = first_column + x_row_of(x_row, i)
             offset[i], dd[i], dh[i], dw[i] = load4_i32(table + pair // vector_x * 16)
-        held_x = cuda.local.array((x_own, vector_x), compute)
 
         lane, warp = thread % 32, thread // 32
         own_row = warp % warp_rows * warp_height + first_own_row(lane)
@@ -114,21 +105,16 @@ def weight_gradient(
             if step < slices:
                 slice_first = int32(first + step * depth)
                 for i in range(dy_own):
-                    pixel = slice_first + dy_pixel + (i * dy_pixels if vector_dy == 4 else 0)
+                    pixel = slice_first + dy_pixel_of(dy_pixel, i)
+                    row = first_row + dy_row_of(dy_row, i)
                     n, o, p, q = locate(pixel, digits)
-                    row = first_row + dy_row + (0 if vector_dy == 4 else i * (threads // depth))
                     place = group * dy_group + n * dy_n + row * dy_k + p * dy_h + q * dy_w
                     if axes == 3:
                         place += o * dy_d
                     wanted = within(pixel, last) & within(row, channels)
-                    if vector_dy == 4:
-                        held_dy[i, 0], held_dy[i, 1], held_dy[i, 2], held_dy[i, 3] = load4_if(
-                            w + place * size, wanted
-                        )
-                    else:
-                        held_dy[i, 0] = load_if(w + place * size, wanted)
+                    read_dy(held_dy, i, w + place * size, wanted)
                 for i in range(x_own):
-                    pixel = slice_first + x_pixel + (i * x_pixels if vector_x == 4 else 0)
+                    pixel = slice_first + x_pixel_of(x_pixel, i)
                     n, o, p, q = locate(pixel, digits)
                     h, v = int32(p * move_h), int32(q * move_w)
                     place = group * x_group + n * x_n + h * x_h + v * x_w + offset[i]
@@ -136,35 +122,15 @@ def weight_gradient(
                     if axes == 3:
                         place += o * move_d * x_d
                         wanted &= within(o * move_d + dd[i], D)
-                    if vector_x == 4:
-                        held_x[i, 0], held_x[i, 1], held_x[i, 2], held_x[i, 3] = load4_if(
-                            x + place * size, wanted
-                        )
-                    else:
-                        held_x[i, 0] = load_if(x + place * size, wanted)
+                    read_x(held_x, i, x + place * size, wanted)
             if step > 0:
                 contract(total, a, b, a_at, b_at)
                 a_at, b_at = a_at + flip, b_at + flip
                 flip = -flip
             if step < slices:
                 now = shared + step % 2 * buffer
-                for i in range(dy_own):
-                    if vector_dy == 4:
-                        at = now + (dy_pixel + i * dy_pixels) * pitch + dy_row * wide
-                        store4_shared(
-                            at, held_dy[i, 0], held_dy[i, 1], held_dy[i, 2], held_dy[i, 3]
-                        )
-                    else:
-                        row = dy_row + i * (threads // depth)
-                        store_shared(now + dy_pixel * pitch + row * wide, held_dy[i, 0])
-                now += depth * pitch
-                for i in range(x_own):
-                    if vector_x == 4:
-                        at = now + (x_pixel + i * x_pixels) * pitch_x + x_row * wide
-                        store4_shared(at, held_x[i, 0], held_x[i, 1], held_x[i, 2], held_x[i, 3])
-                    else:
-                        row = x_row + i * (threads // depth)
-                        store_shared(now + x_pixel * pitch_x + row * wide, held_x[i, 0])
+                put_dy(held_dy, now, dy_row, dy_pixel)
+                put_x(held_x, now + depth * pitch, x_row, x_pixel)
             cuda.syncthreads()
 
         for i in range(8):
