@@ -75,15 +75,21 @@ def test_a_stream_for_host_arrays_is_refused() -> None:
             call()
 
 
+_CAPTURED = 907  # the driver's answer for an event that went into a graph
+
+
 class Driver:
     """A stand-in for the driver's bindings that writes down what is asked of it."""
 
     CUevent_flags = types.SimpleNamespace(CU_EVENT_DISABLE_TIMING=2)
     CUresult = types.SimpleNamespace(CUDA_SUCCESS=0, CUDA_ERROR_NOT_READY=600)
+    CUstreamCaptureMode = types.SimpleNamespace(CU_STREAM_CAPTURE_MODE_RELAXED="relaxed")
 
     def __init__(self) -> None:
         self.asked: list[tuple[Any, ...]] = []
         self.events, self.passed = 0, 0
+        self.captured: set[int] = set()
+        self.mode = "strict"
 
     def __getattr__(self, name: str) -> Any:
         def ask(*arguments: Any) -> tuple[int, ...]:
@@ -91,9 +97,18 @@ class Driver:
             if name == "cuEventCreate":
                 self.events += 1
                 return 0, self.events
-            return (600 if name == "cuEventQuery" and arguments[0] > self.passed else 0,)
+            if name == "cuThreadExchangeStreamCaptureMode":
+                before, self.mode = self.mode, arguments[0]
+                return 0, before
+            if name == "cuEventQuery":
+                assert self.mode == "relaxed", "a capture under way elsewhere would break off"
+                return (_CAPTURED if arguments[0] in self.captured else self._asked(*arguments),)
+            return (0,)
 
         return ask
+
+    def _asked(self, event: int) -> int:
+        return 600 if event > self.passed else 0
 
 
 @pytest.fixture
@@ -133,6 +148,19 @@ def test_lent_memory_is_held_until_the_stream_has_come_past(
     assert [call for call in driver.asked if call[0] == "cuEventDestroy"] == [
         ("cuEventDestroy", event) for event in (1, 2, 3)
     ]
+
+
+def test_memory_lent_to_a_cuda_graph_is_kept(
+    driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fastconv.cuda import streams
+
+    monkeypatch.setattr(streams, "_held", deque())
+    driver.passed, driver.captured = 9, {1}
+    for lease in ("a", "b"):
+        streams.hold(lease, 5)
+    assert [lease for _, lease in streams._held] == ["a", "b"]
+    assert driver.mode == "strict"
 
 
 def test_the_first_named_stream_waits_for_the_others(device: Device) -> None:
