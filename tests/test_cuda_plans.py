@@ -10,7 +10,7 @@ pytest.importorskip("numba_cuda", reason="numba-cuda is not installed")
 from cuda_cases import geometry
 
 from fastconv.cuda.convolution import Operands, Plan, make_plan
-from fastconv.cuda.tiles import SIMT, HopperTile, SimtTile, quickest
+from fastconv.cuda.tiles import MULTIPROCESSORS, SIMT, HopperTile, SimtTile, quickest
 
 LAYER = simple(64, 128, 128, (28, 28), (3, 3), pad=1)
 DEPTHWISE = simple(64, 96, 96, (56, 56), (3, 3), pad=1, groups=96)
@@ -114,6 +114,8 @@ def test_weight_gradients_are_split_by_geometry_alone() -> None:
     assert total.sizes["splits"] == splits
     size = product.sizes["split_pixels"]
     assert (splits - 1) * size < product.sizes["pixels"] <= splits * size
+    # One round of two blocks a multiprocessor, and nearly a whole one.
+    assert 0.9 < product.grid[0] * splits / (2 * MULTIPROCESSORS) <= 1
 
 
 @pytest.mark.parametrize(

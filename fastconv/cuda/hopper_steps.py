@@ -28,7 +28,7 @@ from .tensor_steps import (
 )
 from .tiles import HOPPER as TILES
 from .tiles import HOPPER_GRADIENT as GRADIENT_TILES
-from .tiles import quickest
+from .tiles import SPEED, quickest
 
 
 def correlate_part(
@@ -81,7 +81,10 @@ def weight_gradient(low: Lowered, arrays: Operands, space: Workspace) -> list[St
     column_tiles = ceil_div(order.length, shape.columns)
     tiles = ceil_div(low.target_channels, shape.rows) * column_tiles
     depth = hopper_gradient.DEPTH
-    splits, split_pixels = split(pixels(low, part), tiles * low.groups, depth)
+    products = low.groups * low.target_channels * order.length
+    splits, split_pixels = split(
+        pixels(low, part), tiles * low.groups, depth, 1, products, SPEED["hopper"]
+    )
     axes = 3 if part_is_deep(low, part) else 2
     kernel = compiled(hopper_gradient.weight_gradient, arrays.kind, *shape, axes)
     place = space.take(splits * low.groups * low.target_channels * order.length * 4)

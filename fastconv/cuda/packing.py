@@ -21,9 +21,10 @@ from .program import Step, compiled
 from .ptx import KINDS
 from .tiles import MULTIPROCESSORS
 
-_WAVES = 4  # blocks of the weight gradient for each multiprocessor
+_BANDWIDTH = 4e12  # bytes a second: an H200's, near enough
+_SUM_BYTES = 8  # of a partial sum, written and read
 _MIN_SPLIT = 256  # pixels, below which a block's start costs more than its work
-_MOST_SPLITS = 65535
+_MOST_SPLITS = 1024
 _BLOCK_ROW = 128  # bytes of a swizzled row
 
 
@@ -154,9 +155,22 @@ def added_splits(
     return Step(kernel, grid, sizes, table=table)
 
 
-def split(count: int, tiles: int, depth: int) -> tuple[int, int]:
-    """Into how many splits the pixels go, and how many pixels each has."""
-    wanted = min(max(1, MULTIPROCESSORS * _WAVES // tiles), _MOST_SPLITS)
-    size = max(_MIN_SPLIT, ceil_div(count, wanted))
-    size = ceil_div(size, depth) * depth
+def split(
+    count: int, tiles: int, depth: int, at_once: int, pairs: int, speed: float
+) -> tuple[int, int]:
+    """Into how many splits the pixels go, and how many pixels each has.
+
+    More splits fill the last round of blocks better, of which every multiprocessor computes so
+    many ``at_once``; each costs the writing and reading of its sums. ``pairs`` are the products
+    for each pixel, ``speed`` those of the cores in a second.
+    """
+    work, traffic = pairs * count / speed, pairs * _SUM_BYTES / _BANDWIDTH
+    places = MULTIPROCESSORS * at_once
+
+    def time(splits: int) -> float:
+        blocks = tiles * splits
+        return ceil_div(blocks, places) * places / blocks * work + splits * traffic
+
+    most = max(1, min(_MOST_SPLITS, count // _MIN_SPLIT))
+    size = ceil_div(ceil_div(count, min(range(1, most + 1), key=time)), depth) * depth
     return ceil_div(count, size), size

@@ -22,6 +22,7 @@ from .tiles import (
     SIMT_GRADIENT,
     SIMT_GRADIENT_FLAT,
     SIMT_NARROW,
+    SPEED,
     SimtTile,
     quickest,
     simt_depth,
@@ -88,7 +89,10 @@ def weight_gradient(low: Lowered, arrays: Operands, space: Workspace) -> list[St
     row_tiles = ceil_div(rows, shape.rows)
     column_tiles = ceil_div(order.length, shape.columns)
     tiles = row_tiles * column_tiles
-    splits, split_pixels = split(pixels(low, part), tiles * low.groups, depth)
+    products = low.groups * rows * order.length
+    splits, split_pixels = split(
+        pixels(low, part), tiles * low.groups, depth, 2, products, SPEED["simt"]
+    )
     axes = 3 if part_is_deep(low, part) else 2
     kernel = compiled(simt_gradient.weight_gradient, kind, *shape, depth, dy_vector, vector, axes)
     place = space.take(splits * low.groups * rows * order.length * KINDS[kind].compute_size)

@@ -33,8 +33,8 @@ from .sizes import (
     target_offset,
 )
 from .tensor import SLICE
+from .tiles import SPEED, TENSOR_DEPTH, TensorTile, quickest
 from .tiles import TENSOR as TILES
-from .tiles import TENSOR_DEPTH, TensorTile, quickest
 from .tiles import TENSOR_GRADIENT as GRADIENT_TILES
 
 HOPPER = (9, 0)
@@ -113,7 +113,9 @@ def weight_gradient(low: Lowered, arrays: Operands, space: Workspace) -> list[St
     row_tiles = ceil_div(low.target_channels, shape.rows)
     column_tiles = ceil_div(order.length, shape.columns)
     tiles, depth = row_tiles * column_tiles, TENSOR_DEPTH[kind]
-    splits, split_pixels = split(pixels(low, part), tiles * low.groups, depth)
+    products = low.groups * low.target_channels * order.length
+    speed = SPEED["tf32" if kind == "tf32" else "tensor"]
+    splits, split_pixels = split(pixels(low, part), tiles * low.groups, depth, 2, products, speed)
     axes = 3 if part_is_deep(low, part) else 2
     rounded = source.rounded and dy.rounded
     kernel = compiled(tensor_gradient.weight_gradient, kind, *shape, depth, axes, rounded)
