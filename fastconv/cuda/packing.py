@@ -171,6 +171,6 @@ def split(
         blocks = tiles * splits
         return ceil_div(blocks, places) * places / blocks * work + splits * traffic
 
-    most = max(1, min(_MOST_SPLITS, count // _MIN_SPLIT))
+    most = min(_MOST_SPLITS, ceil_div(count, _MIN_SPLIT))
     size = ceil_div(ceil_div(count, min(range(1, most + 1), key=time)), depth) * depth
     return ceil_div(count, size), size
