@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from . import options
 from .cpu.program import Program
 
 Array: TypeAlias = np.ndarray[Any, Any]
@@ -62,7 +63,10 @@ def key_of(kind: str, a: Any, b: Any, bias: Any, arguments: tuple[Any, ...]) -> 
         return None
     if not (a.flags.aligned and b.flags.aligned):
         return None
-    key = (kind, a.shape, a.strides, a.dtype, b.shape, b.strides, b.dtype, exact(arguments))
+    key = (
+        kind, a.shape, a.strides, a.dtype, b.shape, b.strides, b.dtype, exact(arguments),
+        options.current().winograd,
+    )  # fmt: skip
     if bias is None:
         return key
     if type(bias) is not np.ndarray or not bias.flags.aligned:

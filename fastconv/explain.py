@@ -6,7 +6,7 @@ from math import prod
 import numpy as np
 from numpy.typing import DTypeLike
 
-from . import host
+from . import host, options
 from ._arguments import Ints, Padding, one_of, sizes
 from ._arrays import checked_dtype
 from .cpu import threads
@@ -174,7 +174,8 @@ def explain(
     }[direction]
     # A plan needs an image; without any, nothing runs.
     planned = g if g.N else replace(g, N=1)
-    plan = host.plan(direction, planned, kind.itemsize * 8, *strides, algorithm)
+    winograd = options.current().winograd
+    plan = host.plan(direction, planned, kind.itemsize * 8, *strides, algorithm, winograd)
     elements = sum(prod(s) for s in (g.input_shape, g.weight_shape, g.output_shape))
     return Explanation(
         direction=direction,

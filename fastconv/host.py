@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from . import calls
+from . import calls, options
 from ._arguments import one_of
 from ._arrays import Array, check_out, checked_array, checked_bias, checked_like
 from .cpu import columns, convolution, program
@@ -145,7 +145,8 @@ def compute(
 
 def plan_for(pass_name: str, g: ConvGeometry, x: Array, w: Array, y: Array, algorithm: str) -> Plan:
     """The plan of a pass on arrays of these strides: from the cache, or made now."""
-    return plan(pass_name, g, x.itemsize * 8, x.strides, w.strides, y.strides, algorithm)
+    bits, winograd = x.itemsize * 8, options.current().winograd
+    return plan(pass_name, g, bits, x.strides, w.strides, y.strides, algorithm, winograd)
 
 
 @lru_cache(maxsize=_PLANS_KEPT)
@@ -157,9 +158,10 @@ def plan(
     w: tuple[int, ...],
     y: tuple[int, ...],
     algorithm: str,
+    winograd: bool,
 ) -> Plan:
     """The plan of a pass, from the item size in bits and the strides of source, weights, target."""
-    return convolution.make_plan(pass_name, g, Operands(bits, x, w, y), algorithm)
+    return convolution.make_plan(pass_name, g, Operands(bits, x, w, y), algorithm, winograd)
 
 
 @lru_cache(maxsize=64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from types import ModuleType
 from typing import NamedTuple
 
 from fastconv.cpu import threads
@@ -15,12 +16,14 @@ from fastconv.lowering import Lowered, lower_forward, lower_input_gradient, subs
 _SERIAL_MULTIPLY_ADDS = 1 << 20  # below this, waking a second thread costs more than it saves
 
 # The modules with `correlate` and with `weight_gradient`: one line an algorithm. Imported when a
-# plan first needs them, so that importing fastconv stays quick.
+# plan first needs them, so that importing fastconv stays quick. A module of an algorithm that
+# cannot do every pass has `refusal`, which says why, and `cycles`, an estimate for "auto".
 _MODULES = {
     "direct": ("direct", "direct_gradient"),
     "im2col": ("im2col", "im2col"),
 }
 ALGORITHMS = tuple(_MODULES)
+_ROUNDING = ("winograd",)  # those that round more coarsely, which `options(winograd=False)` forbids
 
 
 class Plan(NamedTuple):
@@ -30,26 +33,48 @@ class Plan(NamedTuple):
     program: Program
 
 
-def make_plan(pass_name: str, g: ConvGeometry, arrays: Operands, algorithm: str) -> Plan:
-    """The plan of a pass: "forward", "weight_gradient" or "input_gradient"."""
+def make_plan(
+    pass_name: str, g: ConvGeometry, arrays: Operands, algorithm: str, winograd: bool = True
+) -> Plan:
+    """The plan of a pass: "forward", "weight_gradient" or "input_gradient".
+
+    ``winograd``: whether "auto" may choose an algorithm that rounds more coarsely.
+    """
     space = Workspace()
     low = lower_input_gradient(g) if pass_name == "input_gradient" else lower_forward(g)
-    chosen = _chosen(pass_name, low, arrays) if algorithm == "auto" else algorithm
-    correlates, gradients = _MODULES[chosen]
-    if pass_name == "weight_gradient":
-        make = import_module(f"fastconv.cpu.{gradients}").weight_gradient
-    else:
-        make = import_module(f"fastconv.cpu.{correlates}").correlate
+    if algorithm == "auto":
+        algorithm = _chosen(pass_name, low, arrays, winograd)
+    elif reason := _refusal(algorithm, pass_name, low, arrays):
+        others = [name for name in ALGORITHMS if not _refusal(name, pass_name, low, arrays)]
+        raise ValueError(
+            f"algorithm {algorithm!r} {reason}; for this call it must be one of "
+            f"{', '.join(map(repr, ('auto', *others)))}"
+        )
+    module = _module(algorithm, pass_name)
+    make = module.weight_gradient if pass_name == "weight_gradient" else module.correlate
     low, moves = subsampled(low)
     seen = zip(arrays.x[2:], moves, strict=True)
     arrays = arrays._replace(x=(*arrays.x[:2], *(stride * move for stride, move in seen)))
     steps = make(low, arrays, space, threads.most())
     serial = low.multiply_adds < _SERIAL_MULTIPLY_ADDS
-    return Plan(chosen, Program(steps, space.size, serial))
+    return Plan(algorithm, Program(steps, space.size, serial))
 
 
-def _chosen(pass_name: str, low: Lowered, arrays: Operands) -> str:
-    """The algorithm for "auto": direct, unless rows are too short to fill a tile.
+def _module(algorithm: str, pass_name: str) -> ModuleType:
+    return import_module(f"{__package__}.{_MODULES[algorithm][pass_name == 'weight_gradient']}")
+
+
+def _refusal(algorithm: str, pass_name: str, low: Lowered, arrays: Operands) -> str | None:
+    """Why ``algorithm`` cannot do a pass, as the rest of a sentence, or None."""
+    module = _module(algorithm, pass_name)
+    if not hasattr(module, "refusal"):
+        return None
+    reason: str | None = module.refusal(pass_name, low, arrays)
+    return reason
+
+
+def _chosen(pass_name: str, low: Lowered, arrays: Operands, winograd: bool) -> str:
+    """The algorithm for "auto".
 
     Measured on a Zen 5: with channels last and images of 2x2 and 3x3 pixels, columns that run
     through all images are 1.15 to 1.5 times as fast; everywhere else direct is no slower.
