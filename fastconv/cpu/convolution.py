@@ -21,6 +21,7 @@ _SERIAL_MULTIPLY_ADDS = 1 << 20  # below this, waking a second thread costs more
 _MODULES = {
     "direct": ("direct", "direct_gradient"),
     "im2col": ("im2col", "im2col"),
+    "winograd": ("winograd", "winograd_gradient"),
 }
 ALGORITHMS = tuple(_MODULES)
 _ROUNDING = ("winograd",)  # those that round more coarsely, which `options(winograd=False)` forbids

@@ -26,6 +26,14 @@ from fastconv.cpu.simd.memory import (
     word,
     words,
 )
+from fastconv.cpu.simd.minimal_filters import (
+    FILTER,
+    OUTPUT,
+    POINTS,
+    SIGNAL,
+    map_line,
+    map_square,
+)
 from fastconv.cpu.simd.stores import (
     copy_vector,
     store_columns,
@@ -46,6 +54,10 @@ from fastconv.cpu.simd.tiles import (
 )
 
 __all__ = [
+    "FILTER",
+    "OUTPUT",
+    "POINTS",
+    "SIGNAL",
     "VECTOR_BITS",
     "Tile",
     "add_sums",
@@ -57,6 +69,8 @@ __all__ = [
     "inner",
     "load_tile",
     "lookup",
+    "map_line",
+    "map_square",
     "outer",
     "peek",
     "poke",
