@@ -85,7 +85,12 @@ def map_images(bits: int, lanes: int, kind: int, span: int, step: int, points: i
                             )  # fmt: skip
                     elif mode == CHANNELS:
                         for q in range(middle):
-                            simd.copy_vector(to + q * vector, pixels + q * pixel, here, bits, lanes)
+                            if here >= lanes:
+                                simd.copy_bytes(to + q * vector, pixels + q * pixel, vector)
+                            else:
+                                simd.copy_vector(
+                                    to + q * vector, pixels + q * pixel, here, bits, lanes
+                                )
                     else:
                         for q in range(middle):
                             for lane in range(min(here, lanes)):
@@ -196,7 +201,12 @@ def map_outputs(bits: int, lanes: int, m: int, points: int, vectors: int) -> Any
                             )  # fmt: skip
                     elif contiguous == CHANNELS:
                         for q in range(Q):
-                            simd.copy_vector(row + q * pixel, source + q * vector, here, bits, lanes)
+                            if here >= lanes:
+                                simd.copy_bytes(row + q * pixel, source + q * vector, vector)
+                            else:
+                                simd.copy_vector(
+                                    row + q * pixel, source + q * vector, here, bits, lanes
+                                )
                     else:
                         for q in range(Q):
                             for lane in range(min(here, lanes)):

@@ -136,13 +136,25 @@ def transpose_block(
             inside = b.icmp_signed("<", I64(index), bound)
             return prefix_mask(b, n, b.select(inside, length, zero))
 
-        block = [
-            masked_load(b, b.add(start, b.mul(step, I64(i))), vector, mask(i, rows, columns))
-            for i in range(n)
-        ]
-        for i, column in enumerate(transposed(b, block)):
-            address = b.add(out, b.mul(out_step, I64(i)))
-            masked_store(b, column, address, mask(i, columns, rows))
+        def source(i):
+            return b.add(start, b.mul(step, I64(i)))
+
+        def target(i):
+            return b.add(out, b.mul(out_step, I64(i)))
+
+        whole = b.and_(
+            b.icmp_signed(">=", rows, I64(n)), b.icmp_signed(">=", columns, I64(n))
+        )
+        with b.if_else(whole) as (full, partial):
+            # Masked stores cost several times as much as plain ones.
+            with full:
+                block = [b.load(as_pointer(b, source(i), vector), align=1) for i in range(n)]
+                for i, column in enumerate(transposed(b, block)):
+                    b.store(column, as_pointer(b, target(i), vector), align=1)
+            with partial:
+                block = [masked_load(b, source(i), vector, mask(i, rows, columns)) for i in range(n)]
+                for i, column in enumerate(transposed(b, block)):
+                    masked_store(b, column, target(i), mask(i, columns, rows))
         return context.get_dummy_value()
 
     return types.void(*[types.int64] * 6, bits, lanes), codegen
