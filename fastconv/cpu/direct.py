@@ -25,6 +25,18 @@ from fastconv.lowering import AxisPart, Correlation, Lowered
 _WEIGHTS_STAY = 1 << 19  # bytes of weights that may stay in the second-level cache beside an image
 
 
+def cycles(pass_name: str, low: Lowered, arrays: Operands) -> float:
+    """About how many cycles one core takes: those of the tiles, at two multiply-adds each."""
+    total = 0.0
+    for part in low.parts:
+        rows, length = low.N * prod(part.counts[:-1]), part.counts[-1]
+        shape = channel_tile(rows, length, low.target_channels, arrays.lanes)
+        if _prefers_windows(low, arrays):
+            shape = window_tile(rows, length, low.target_channels, arrays.lanes)
+        total += shape.cycles * low.groups * low.source_channels * len(part.taps)
+    return total
+
+
 def correlate(low: Lowered, arrays: Operands, space: Workspace, threads: int) -> list[Step]:
     """The steps of a forward pass or an input gradient."""
     y = view_of(arrays.y)

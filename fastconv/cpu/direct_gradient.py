@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastconv.cpu import channel_lanes, pixel_lanes
+from fastconv.cpu import channel_lanes, direct, pixel_lanes
 from fastconv.cpu.direct import phase_table, unit_moves
 from fastconv.cpu.operands import Operands, gradient_lanes, stage
 from fastconv.cpu.planning import (
@@ -32,6 +32,11 @@ from fastconv.lowering import Lowered
 
 _CHUNK_PIXELS = 512  # pixels whose packed gradient stays in cache while all lines pass over them
 _PARTIAL_BYTES = 1 << 24  # bytes of partial sums that splitting the pixels may take
+
+
+def cycles(pass_name: str, low: Lowered, arrays: Operands) -> float:
+    """About how many cycles one core takes: as many as the forward pass."""
+    return direct.cycles(pass_name, low, arrays)
 
 
 def weight_gradient(low: Lowered, arrays: Operands, space: Workspace, threads: int) -> list[Step]:

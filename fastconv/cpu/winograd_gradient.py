@@ -30,6 +30,7 @@ from fastconv.cpu.winograd import (
     ahead,
     channel_parts,
     contiguous,
+    cycles,
     image_constants,
     image_step,
     mapped,
@@ -39,7 +40,7 @@ from fastconv.cpu.winograd import (
 )
 from fastconv.lowering import Lowered
 
-__all__ = ["refusal", "weight_gradient"]
+__all__ = ["cycles", "refusal", "weight_gradient"]
 
 _FEW_TILES = 160  # that are mapped ahead, however many the channels
 _CHUNK_TILES = 56  # mapped at a time: as many as a sum is worth loading for

@@ -30,9 +30,7 @@ def ahead() -> Any:
         own = workspace + scratch + slot * scratch_bytes
         first, last = slot * units // slots, (slot + 1) * units // slots
         constants = simd.word(inner, 1)
-        simd.call(
-            simd.word(inner, 0), (constants, x, w, workspace + target, own, 0, first, last)
-        )
+        simd.call(simd.word(inner, 0), (constants, x, w, workspace + target, own, 0, first, last))
 
     return kernel
 
@@ -74,7 +72,9 @@ def map_images(bits: int, lanes: int, kind: int, span: int, step: int, points: i
                         simd.clear_bytes(to, pitch)
                         continue
                     simd.clear_bytes(to, left * vector)
-                    simd.clear_bytes(to + (left + middle) * vector, pitch - (left + middle) * vector)
+                    simd.clear_bytes(
+                        to + (left + middle) * vector, pitch - (left + middle) * vector
+                    )
                     to += left * vector
                     pixels = start + row * down + skipped * pixel
                     if mode == PIXELS:

@@ -142,9 +142,7 @@ def transpose_block(
         def target(i):
             return b.add(out, b.mul(out_step, I64(i)))
 
-        whole = b.and_(
-            b.icmp_signed(">=", rows, I64(n)), b.icmp_signed(">=", columns, I64(n))
-        )
+        whole = b.and_(b.icmp_signed(">=", rows, I64(n)), b.icmp_signed(">=", columns, I64(n)))
         with b.if_else(whole) as (full, partial):
             # Masked stores cost several times as much as plain ones.
             with full:
@@ -152,7 +150,9 @@ def transpose_block(
                 for i, column in enumerate(transposed(b, block)):
                     b.store(column, as_pointer(b, target(i), vector), align=1)
             with partial:
-                block = [masked_load(b, source(i), vector, mask(i, rows, columns)) for i in range(n)]
+                block = [
+                    masked_load(b, source(i), vector, mask(i, rows, columns)) for i in range(n)
+                ]
                 for i, column in enumerate(transposed(b, block)):
                     masked_store(b, column, target(i), mask(i, columns, rows))
         return context.get_dummy_value()

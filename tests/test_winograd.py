@@ -1,0 +1,205 @@
+"""Winograd: every geometry it takes, against the oracle within its bound; what it refuses."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from arrays import DTYPES, LAYOUTS, VIEWS, Arena, Array
+from cases import PASSES, Case, compute, operands, oracle, result_shape, simple
+from covering import pairwise
+
+import fastconv
+from fastconv.cpu.winograd import BOUND
+
+_CHANNELS = (
+    *((1, 1, 1), (3, 15, 1), (15, 16, 1), (17, 24, 1), (31, 33, 1), (33, 3, 1), (70, 17, 1)),
+    *((130, 40, 1), (20, 66, 1), (6, 4, 2), (34, 30, 2), (45, 48, 3)),
+)
+_INPUTS = (
+    (1, 1),
+    (2, 2),
+    (3, 8),
+    (4, 4),
+    (5, 33),
+    (6, 5),
+    (7, 7),
+    (9, 16),
+    (13, 17),
+    (18, 3),
+    (28, 21),
+)
+_PADS = (
+    *(((0, 0), (0, 0)), ((1, 1), (1, 1)), ((2, 2), (3, 3)), ((0, 1), (2, 0)), ((4, 1), (0, 7))),
+    ((9, 9), (1, 0)),
+)
+_SETTINGS = {
+    "channels": _CHANNELS,
+    "input": _INPUTS,
+    "pads": _PADS,
+    "n": (1, 2, 5),
+    "bias": (False, True),
+    "memory": tuple((dtype, layout) for dtype in DTYPES for layout in LAYOUTS),
+}
+
+
+def _case(row: dict[str, Any]) -> Case:
+    c, k, groups = row["channels"]
+    ones = (1, 1)
+    return Case(row["n"], c, k, groups, row["input"], (3, 3), ones, row["pads"], ones, row["bias"])
+
+
+def _allowed(row: dict[str, Any]) -> bool:
+    return all(size + sum(pad) >= 3 for size, pad in zip(row["input"], row["pads"], strict=True))
+
+
+GRID = [
+    pytest.param(_case(row), *row["memory"], id=f"{_case(row)}-{'-'.join(row['memory'])}")
+    for row in pairwise(_SETTINGS, _allowed)
+]
+
+
+def magnitude(case: Case, which: str, given: tuple[Array, ...]) -> float:
+    """The most that products of one factor's largest elements and all of the other's add up to."""
+    first, second, *bias = (np.abs(values.astype("float64")) for values in given)
+    axes = (2, 3)
+    if which == "forward":
+        pairs = zip(
+            _groups(first.max(axes), case, 1), _groups(second.sum(axes), case, 0), strict=True
+        )
+        largest = max((x @ w.T).max() for x, w in pairs)
+    elif which == "input_gradient":
+        pairs = zip(
+            _groups(second.max(axes), case, 1), _groups(first.sum(axes), case, 0), strict=True
+        )
+        largest = max((dy @ w).max() for dy, w in pairs)
+    else:
+        largest = (first.max(axes).T @ second.sum(axes)).max()
+    return float(largest + (bias[0].max() if bias else 0))
+
+
+def _groups(values: Array, case: Case, axis: int) -> list[Array]:
+    return np.split(values, case.groups, axis)
+
+
+def bound(case: Case, which: str, given: tuple[Array, ...], dtype: str) -> float:
+    """The most that a result may be off."""
+    return BOUND * float(np.finfo(dtype).eps) * magnitude(case, which, given)
+
+
+@pytest.mark.parametrize("which", PASSES)
+@pytest.mark.parametrize(("case", "dtype", "layout"), GRID)
+def test_grid(case: Case, dtype: str, layout: str, which: str, arena: Arena) -> None:
+    given = operands(case, which)
+    arrays = [arena.place(values, dtype, layout) for values in given]
+    out = arena.output(result_shape(case, which), dtype, layout)
+    result = compute(case, which, *arrays, out=out, algorithm="winograd")
+    assert np.abs(result - oracle(case, which, *given)).max() <= bound(case, which, given, dtype)
+
+
+LARGE = {
+    "maps images ahead": simple(3, 200, 160, (9, 10), (3, 3), pad=1),
+    "maps weights ahead": simple(2, 64, 96, (37, 50), (3, 3), pad=1, bias=True),
+    "many chunks": simple(9, 70, 40, (20, 11), (3, 3), pad=1),
+}
+
+
+def _normal(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    return rng.standard_normal(shape)
+
+
+DRAWS = {
+    "normal": _normal,
+    "large mean": lambda rng, shape: 100 + _normal(rng, shape),
+    "ReLU-like": lambda rng, shape: np.maximum(_normal(rng, shape), 0),
+    "wide range": lambda rng, shape: _normal(rng, shape) * 10 ** rng.uniform(-6, 6, shape),
+    "a few outliers": lambda rng, shape: (
+        np.where(rng.random(shape) < 0.01, 1e4, 1) * rng.random(shape)
+    ),
+}
+
+
+# The oracle computes in float64, so its own rounding shows beside float64's on the harder draws.
+_DRAWN = [*(("float32", draw) for draw in DRAWS), ("float64", "normal")]
+
+
+@pytest.mark.parametrize(("dtype", "draw"), _DRAWN)
+@pytest.mark.parametrize("which", PASSES)
+@pytest.mark.parametrize("case", LARGE.values(), ids=LARGE)
+def test_rounding(case: Case, dtype: str, which: str, draw: str) -> None:
+    rng = np.random.default_rng(3)
+    given = tuple(DRAWS[draw](rng, a.shape).astype(dtype) for a in operands(case, which))
+    result = compute(case, which, *given, algorithm="winograd")
+    exact = oracle(case, which, *given)
+    assert np.abs(result - exact).max() <= bound(case, which, given, dtype)
+
+
+@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("which", PASSES)
+def test_any_strides(which: str, view: str) -> None:
+    case = simple(2, 18, 35, (10, 9), (3, 3), pad=1)
+    arrays = [VIEWS[view](values.astype("float32")) for values in operands(case, which)]
+    result = compute(case, which, *arrays, algorithm="winograd")
+    exact = oracle(case, which, *arrays)
+    assert np.abs(result - exact).max() <= bound(case, which, tuple(arrays), "float32")
+
+
+@pytest.mark.parametrize("which", PASSES)
+@pytest.mark.parametrize("case", LARGE.values(), ids=LARGE)
+def test_threads_do_not_change_a_bit(case: Case, which: str) -> None:
+    rng = np.random.default_rng(4)
+    given = [_normal(rng, a.shape).astype("float32") for a in operands(case, which)]
+    results = []
+    for threads in (1, 2, 5):
+        with fastconv.options(threads=threads):
+            results.append(compute(case, which, *given, algorithm="winograd").tobytes())
+    assert len(set(results)) == 1
+
+
+REFUSED = {
+    "stride": simple(1, 2, 3, (9, 9), (3, 3), stride=2),
+    "dilation": simple(1, 2, 3, (9, 9), (3, 3), dilation=2),
+    "kernel": simple(1, 2, 3, (9, 9), (3, 4)),
+    "one axis": simple(1, 2, 3, (9,), (3,)),
+    "three axes": simple(1, 2, 3, (9, 9, 9), (3, 3, 3)),
+}
+
+
+@pytest.mark.parametrize("which", PASSES)
+@pytest.mark.parametrize("case", REFUSED.values(), ids=REFUSED)
+def test_refusals_name_what_is_possible(case: Case, which: str) -> None:
+    given = [values.astype("float32") for values in operands(case, which)]
+    with pytest.raises(ValueError, match=r"'winograd' needs .*'auto', 'direct', 'im2col'"):
+        compute(case, which, *given, algorithm="winograd")
+
+
+@pytest.mark.parametrize("which", PASSES)
+def test_auto_takes_it_for_large_layers_unless_forbidden(which: str) -> None:
+    case = simple(2, 64, 64, (28, 28), (3, 3), pad=1)
+    given = [values.astype("float32") for values in operands(case, which)]
+    shapes = case.input_shape, case.weight_shape
+    plan = fastconv.explain(*shapes, padding=1, direction=which)
+    assert plan.algorithm == "winograd"
+    first = compute(case, which, *given)
+    with fastconv.options(winograd=False):
+        assert fastconv.explain(*shapes, padding=1, direction=which).algorithm == "direct"
+        np.testing.assert_array_equal(compute(case, which, *given), oracle(case, which, *given))
+    np.testing.assert_array_equal(compute(case, which, *given), first)
+
+
+@pytest.mark.parametrize("which", PASSES)
+def test_nan_reaches_its_neighbours_and_no_other_tile(which: str) -> None:
+    """A tile shares all it reads: NaN in one element spoils that tile's outputs, no others."""
+    case = simple(2, 17, 18, (16, 16), (3, 3), pad=1)
+    first, second = (values.astype("float32") for values in operands(case, which))
+    spoilt = second if which == "input_gradient" else first
+    spoilt[1, 3, 9, 6] = np.nan
+    result = compute(case, which, first, second, algorithm="winograd")
+    exact = oracle(case, which, first, second)
+    assert np.isnan(result[np.isnan(exact)]).all()
+    if which == "weight_gradient":
+        assert not np.isnan(np.delete(result, 3, axis=1)).any()
+    else:
+        assert not np.isnan(result[0]).any()
+        rows, columns = np.nonzero(np.isnan(result[1]).all(axis=0))
+        assert (rows.min(), rows.max()) == (8, 11)
+        assert (columns.min(), columns.max()) == (4, 7)
