@@ -1,6 +1,6 @@
 """The anchor: every number of the worked example, and PyTorch's own."""
 
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from cases import WITH_AUTO
 from fastconv.__main__ import pytorch_example
 from fastconv.worked_example import EXPECTED, AnchorError, WorkedExample, check, run
 
-NAMES = [field.name for field in fields(WorkedExample)]
+NAMES = list(EXPECTED)
 UPDATES = ("manual_update", "sgd_step")
 UPDATED = [[2.52, 1.36], [0.04, 3.88]]
 every_kernel = pytest.mark.parametrize("algorithm", WITH_AUTO)
@@ -65,6 +65,18 @@ def test_check_names_the_number_that_is_off(name: str) -> None:
     wrong[(0,) * wrong.ndim] += 1e-3
     with pytest.raises(AnchorError, match=rf"worked example's {name} is .* must be"):
         check(replace(example, **{name: wrong}))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_algorithms_for_3x3_kernels_run_it_grown(dtype: str) -> None:
+    example = run(dtype, "winograd")
+    check(example)
+    rounding = 20 * float(np.finfo(dtype).eps)
+    for name in NAMES:
+        np.testing.assert_allclose(getattr(example, name), EXPECTED[name], rtol=rounding)
+    off = example.output + np.asarray(1e-3, dtype)
+    with pytest.raises(AnchorError, match="output is"):
+        check(replace(example, output=off))
 
 
 def test_check_refuses_what_is_no_number_and_another_shape() -> None:
