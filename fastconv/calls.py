@@ -63,9 +63,10 @@ def key_of(kind: str, a: Any, b: Any, bias: Any, arguments: tuple[Any, ...]) -> 
         return None
     if not (a.flags.aligned and b.flags.aligned):
         return None
+    settings = options.current()
+    how = settings if settings.autotune else settings.winograd  # what may change the plan
     key = (
-        kind, a.shape, a.strides, a.dtype, b.shape, b.strides, b.dtype, exact(arguments),
-        options.current().winograd,
+        kind, a.shape, a.strides, a.dtype, b.shape, b.strides, b.dtype, exact(arguments), how
     )  # fmt: skip
     if bias is None:
         return key

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from math import prod
 from typing import Any
 
 import numpy as np
 
-from . import calls, options
+from . import calls, options, tuning
 from ._arguments import one_of
 from ._arrays import Array, check_out, checked_array, checked_bias, checked_like
-from .cpu import columns, convolution, program
+from .cpu import columns, convolution, program, threads
 from .cpu.convolution import Plan
 from .cpu.operands import Operands
+from .cpu.program import Program
 from .geometry import ConvGeometry
 
 ALGORITHMS = ("auto", *convolution.ALGORITHMS)
@@ -67,14 +68,13 @@ class HostCall:
         batched = given.ndim == g.rank + 2
         x = given if batched else given[np.newaxis]
         y = self._target(pass_name, g, x, bias, batched)
-        compute(pass_name, g, x, w, y, bias, algorithm)
+        made = compute(pass_name, g, x, w, y, bias, algorithm)
         if self._out is not None:
             return self._out
         result = y if batched else y[0]
-        plain = x.size and y.size and (bias is None or bias.flags.c_contiguous)
-        if plain and self._kind != "backward":
-            # Later calls like this one go straight to the plan that this one ran.
-            made = plan_for(pass_name, g, x, w, y, algorithm).program
+        plain = bias is None or bias.flags.c_contiguous
+        if made is not None and plain and self._kind != "backward":
+            # Later calls like this one go straight to the program that this one ran.
             zeros = None if pass_name == "weight_gradient" else _no_bias(y.shape[1], y)
             key = calls.key_of(self._kind, given, w, bias, self._arguments)
             calls.keep(key, calls.ReadyCall(made, result, zeros))
@@ -131,16 +131,38 @@ def compute(
     y: Array,
     bias: Array | None,
     algorithm: str,
-) -> None:
-    """Fill ``y`` with the pass of source ``x`` and weights, or output gradient, ``w``."""
+) -> Program | None:
+    """Fill ``y`` with the pass of source ``x`` and weights, or output gradient, ``w``.
+
+    Returns the program that did, unless there was nothing to compute.
+    """
     if not x.size or not y.size:
         y[...] = 0  # a sum over no images
-        return
+        return None
     if pass_name == "weight_gradient":
         start = y  # not read
     else:
         start = _no_bias(y.shape[1], y) if bias is None else np.ascontiguousarray(bias)
-    plan_for(pass_name, g, x, w, y, algorithm).program.run(x, w, y, start)
+    if algorithm == "auto" and options.current().autotune:
+        algorithm = _timed(pass_name, g, x, w, y, start)
+    made = plan_for(pass_name, g, x, w, y, algorithm).program
+    made.run(x, w, y, start)
+    return made
+
+
+def _timed(pass_name: str, g: ConvGeometry, x: Array, w: Array, y: Array, start: Array) -> str:
+    """The algorithm that was fastest when it was timed: before, or now, on these very arrays."""
+    settings = options.current()
+    arrays = Operands(x.itemsize * 8, x.strides, w.strides, y.strides)
+    names = convolution.candidates(pass_name, g, arrays, settings.winograd)
+    what = f"{pass_name} {g} {arrays} {threads.allowed()}"
+    choice = tuning.remembered(what, names)
+    if choice is None:
+        programs = {name: plan_for(pass_name, g, x, w, y, name).program for name in names}
+        runs = {name: partial(made.run, x, w, y, start) for name, made in programs.items()}
+        choice = tuning.fastest(runs)
+        tuning.remember(what, choice)
+    return choice
 
 
 def plan_for(pass_name: str, g: ConvGeometry, x: Array, w: Array, y: Array, algorithm: str) -> Plan:
@@ -185,4 +207,5 @@ def forget() -> None:
     plan.cache_clear()
     _zeros.cache_clear()
     calls.forget()
+    tuning.forget()
     program.forget_workspaces()

@@ -88,7 +88,7 @@ def test_refusals(changes: dict[str, object], error: type[Exception], message: s
         (3, "NHWC", "input_gradient", "im2col"),
         (3, "NHWC", "weight_gradient", "direct"),
         (3, "NCHW", "forward", "direct"),
-        (4, "NHWC", "forward", "direct"),
+        (4, "NHWC", "forward", "winograd"),
     ],
 )
 def test_auto_goes_by_geometry(size: int, layout: str, direction: str, chosen: str) -> None:

@@ -16,6 +16,8 @@ from cases import (
     solved,
 )
 
+import fastconv
+
 GRID = [pytest.param(*row, id="-".join(map(str, row))) for rank in (1, 2, 3) for row in grid(rank)]
 CASES = [pytest.param(case, id=name) for name, case in EDGES.items()]
 
@@ -25,7 +27,9 @@ def check(case: Case, which: str, dtype: str, layout: str, algorithm: str, arena
     given, expected = solved(case, which)
     arrays = [arena.place(values, dtype, layout) for values in given]
     out = arena.output(result_shape(case, which), dtype, layout)
-    result = compute(case, which, *arrays, out=out, algorithm=algorithm)
+    # Winograd rounds even integers: tests of its own hold it to its bound.
+    with fastconv.options(winograd=False):
+        result = compute(case, which, *arrays, out=out, algorithm=algorithm)
     assert result is out
     np.testing.assert_array_equal(result, expected)
 

@@ -8,7 +8,7 @@ from arrays import DTYPES
 from cases import WITH_AUTO
 
 from fastconv.__main__ import pytorch_example
-from fastconv.worked_example import EXPECTED, AnchorError, WorkedExample, check, run
+from fastconv.worked_example import EXPECTED, AnchorError, check, run
 
 NAMES = list(EXPECTED)
 UPDATES = ("manual_update", "sgd_step")

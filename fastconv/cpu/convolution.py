@@ -24,7 +24,7 @@ _MODULES = {
     "winograd": ("winograd", "winograd_gradient"),
 }
 ALGORITHMS = tuple(_MODULES)
-_ROUNDING = ("winograd",)  # those that round more coarsely, which `options(winograd=False)` forbids
+_COARSE = ("winograd",)  # that round more coarsely, which `options(winograd=False)` forbids
 
 
 class Plan(NamedTuple):
@@ -59,6 +59,15 @@ def make_plan(
     steps = make(low, arrays, space, threads.most())
     serial = low.multiply_adds < _SERIAL_MULTIPLY_ADDS
     return Plan(algorithm, Program(steps, space.size, serial))
+
+
+def candidates(
+    pass_name: str, g: ConvGeometry, arrays: Operands, winograd: bool
+) -> tuple[str, ...]:
+    """The algorithms that can do a pass, but for those that `make_plan` may not choose."""
+    low = lower_input_gradient(g) if pass_name == "input_gradient" else lower_forward(g)
+    allowed = (name for name in ALGORITHMS if winograd or name not in _COARSE)
+    return tuple(name for name in allowed if not _refusal(name, pass_name, low, arrays))
 
 
 def _module(algorithm: str, pass_name: str) -> ModuleType:

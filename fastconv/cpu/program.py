@@ -34,7 +34,7 @@ _ARGUMENTS = (types.int64,) * 8
 
 
 @functools.cache
-def _sources_hash() -> str:
+def sources_hash() -> str:
     """A hash of every source file of the CPU backend."""
     digest = hashlib.sha256()
     for path in sorted(Path(__file__).parent.rglob("*.py")):
@@ -46,7 +46,7 @@ class _SourceKeyedCache(FunctionCache):  # type: ignore[misc]
     """Numba's disk cache, keyed by all sources: its own key misses edits in imported files."""
 
     def _index_key(self, sig: Any, codegen: Any) -> tuple[Any, ...]:
-        return (*super()._index_key(sig, codegen), _sources_hash())
+        return (*super()._index_key(sig, codegen), sources_hash())
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         # Unlike Numba's own, without `target_context.refresh()`: that imports all that a

@@ -39,7 +39,7 @@ def ahead() -> Any:
     "operand", "high", "across", "parts", "part_from", "present", "image", "channel", "row",
     "pixel", "H", "W", "before_h", "before_w", "part_bytes", "point", "line",
 )  # fmt: skip
-def map_images(bits: int, lanes: int, kind: int, span: int, step: int, points: int, mode: int):  # type: ignore[no-untyped-def]
+def map_images(bits: int, lanes: int, kind: int, span: int, step: int, points: int, mode: int):
     """Map tiles of ``span`` x ``span`` pixels, ``step`` apart: the input, or an output gradient.
 
     An item of work is a row of ``across`` tiles by a part of the channels. ``mode``: what lies
