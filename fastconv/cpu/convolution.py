@@ -22,6 +22,7 @@ _MODULES = {
     "direct": ("direct", "direct_gradient"),
     "im2col": ("im2col", "im2col"),
     "winograd": ("winograd", "winograd_gradient"),
+    "depthwise": ("depthwise", "depthwise_gradient"),
 }
 ALGORITHMS = tuple(_MODULES)
 _COARSE = ("winograd",)  # that round more coarsely, which `options(winograd=False)` forbids

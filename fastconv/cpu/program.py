@@ -105,6 +105,7 @@ class Step:
 
     A constant is an integer, an integer array, passed by address, or another step that the kernel
     calls for some of its units, passed as the address of its kernel's and its constants' addresses.
+    Several such steps are passed as the address of a table of those.
     """
 
     __slots__ = ("_held", "entry", "kernel", "slot_bytes", "table", "units")
@@ -114,7 +115,13 @@ class Step:
             raise TypeError(f"kernel reads {kernel.fields}, got {tuple(constants)}")
         self.kernel = kernel
         self.units = units
-        self._held = dict(constants)  # their memory is read by address
+        tables = {
+            name: np.array([_word(step) for step in value], dtype=np.int64)
+            for name, value in constants.items()
+            if isinstance(value, tuple)
+        }
+        self._held = dict(constants), tables  # their memory is read by address
+        constants = {**constants, **tables}
         self.table = np.array([_word(constants[name]) for name in kernel.fields], dtype=np.int64)
         #: bytes of the workspace that belong to one slot alone
         self.slot_bytes = sum(int(_word(constants[name])) for name in _OWN if name in constants)
@@ -135,7 +142,7 @@ def _word(constant: Constant) -> int:
     return int(constant)
 
 
-Constant: TypeAlias = int | np.integer[Any] | Array | Step
+Constant: TypeAlias = int | np.integer[Any] | Array | Step | tuple[Step, ...]
 
 
 class Program:

@@ -34,9 +34,18 @@ from fastconv.cpu.simd.minimal_filters import (
     map_line,
     map_square,
 )
+from fastconv.cpu.simd.phases import (
+    split,
+    weave,
+)
+from fastconv.cpu.simd.slides import (
+    slide,
+    slide_gradient,
+)
 from fastconv.cpu.simd.stores import (
     copy_vector,
     store_columns,
+    store_lines,
     store_rows,
     store_windows,
     transpose_block,
@@ -79,11 +88,16 @@ __all__ = [
     "repeat_columns",
     "repeat_rows",
     "shifted",
+    "slide",
+    "slide_gradient",
+    "split",
     "store_columns",
+    "store_lines",
     "store_rows",
     "store_tile",
     "store_windows",
     "transpose_block",
+    "weave",
     "word",
     "words",
     "zeros",

@@ -40,6 +40,36 @@ def store_windows(typingctx, tile, rows, pitch, m, vectors, valid):
     return _pitched_store(tile, rows, m, vectors, lambda q, i: i * len(rows) + q)
 
 
+@intrinsic(prefer_literal=True)
+def store_lines(typingctx, tile, target, pitch, m, vectors, valid):
+    """Write row ``i`` of ``tile``, ``vectors`` vectors long, at ``target + i * pitch``.
+
+    Only the first ``valid`` elements of each row are written; whole rows take no masks.
+    """
+    if not literals(m, vectors):
+        return None
+    rows, columns = m.literal_value, vectors.literal_value
+    lanes, size = tile.lanes, size_of(tile.dtype)
+
+    def codegen(context, b, signature, args):
+        value, start, step, _, _, count = args
+        whole = b.icmp_signed(">=", count, I64(columns * lanes))
+        with b.if_else(whole, likely=True) as (full, partial):
+            with full:
+                for i in range(rows):
+                    line = b.add(start, b.mul(step, I64(i)))
+                    for j in range(columns):
+                        vector = b.extract_value(value, i * columns + j)
+                        place = b.add(line, I64(j * lanes * size))
+                        b.store(vector, as_pointer(b, place, vector.type), align=1)
+            with partial:
+                places = [(start, i, i * columns) for i in range(rows)]
+                _store_vectors(b, value, tile, places, step, columns, count)
+        return context.get_dummy_value()
+
+    return types.void(tile, types.int64, types.int64, m, vectors, types.int64), codegen
+
+
 def _pitched_store(tile, rows, m, vectors, run_of):
     """Store run ``run_of(r, i)`` of ``vectors`` vectors at ``rows[r] + i * pitch``."""
     if not literals(m, vectors):

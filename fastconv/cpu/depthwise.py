@@ -1,0 +1,293 @@
+"""Depthwise convolution, forward and input gradient: channels that do not mix.
+
+Where a group has one input or one output channel there is no product of matrices to make. Each
+channel's plane is correlated by itself, band by band: padded in a slot's own memory, correlated
+while it is in cache, and written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from fastconv.cpu import plane_staging, planes, simd
+from fastconv.cpu.bands import Band, Planes, progression, stage_band, three, three_axes
+from fastconv.cpu.operands import Operands, pack_bias, weight_lanes
+from fastconv.cpu.planning import block_table
+from fastconv.cpu.program import Constant, Step, compiled
+from fastconv.cpu.staging import OPERAND_W, Workspace, pack_step
+from fastconv.lowering import AxisPart, Correlation, Lowered
+
+_TAPS = 8  # of a kernel's column that are emitted at a time
+_SUMS = 24 if simd.VECTOR_BITS == 512 else 10  # vectors of a tile
+_WOVEN = (2, 3, 4)  # strides whose phases vectors are woven from
+
+
+def refusal(pass_name: str, low: Lowered, arrays: Operands) -> str | None:
+    """Why a pass cannot be done, as the rest of a sentence, or None."""
+    if min(low.source_channels, low.target_channels) != 1:
+        return "needs one input or one output channel in each group"
+    if arrays.channels_last and max(low.source_channels, low.target_channels) != 1:
+        return "needs one input and one output channel in each group where channels come last"
+    if not all(axis.taps for part in low.parts for axis in part.axes):
+        return "needs a kernel as long as its stride"
+    return None
+
+
+class Tile(NamedTuple):
+    """``rho`` rows by ``vectors`` vectors, and the cycles of all tiles."""
+
+    rho: int
+    vectors: int
+    cycles: float
+
+
+def taps_at_once(axis: AxisPart) -> int:
+    """How many taps of a column to emit at a time; 0: row by row."""
+    R, gap = len(axis.taps), progression(axis.taps)[3]
+    if R <= _TAPS:
+        return R
+    if axis.move == gap == 1:
+        return 0
+    return max(t for t in range(1, _TAPS + 1) if R % t == 0)
+
+
+def best_tile(low: Lowered, arrays: Operands) -> Tile:
+    """The tile of fewest cycles, for all units together."""
+    parts = [three_axes(part) for part in low.parts]
+    channels, lanes = low.groups * low.target_channels, arrays.lanes
+    shortest = min(rows.length for _, rows, _ in parts)
+    by_row = [len(rows.taps) for _, rows, _ in parts if not taps_at_once(rows)]
+
+    def cycles(rho: int, vectors: int) -> float:
+        total = 0.0
+        for depth, rows, columns in parts:
+            across = -(-columns.length // (1 if arrays.channels_last else vectors * lanes))
+            tiles = depth.length * -(-rows.length // rho) * across
+            steps = low.source_channels * len(depth.taps) * len(columns.taps)
+            step = _column_cycles(rows, rho, vectors, arrays.channels_last)
+            total += tiles * (steps * step + 2 * rho * vectors + 8)
+        units = -(-channels // (vectors * lanes)) if arrays.channels_last else channels
+        return low.N * units * total
+
+    def candidates() -> Iterator[Tile]:
+        for rho in range(1, min(shortest, _TAPS) + 1):
+            for vectors in (1, 2, 3, 4, 7):
+                if rho * vectors <= _SUMS and all(1 < rho <= R for R in by_row):
+                    yield Tile(rho, vectors, cycles(rho, vectors))
+
+    return min(candidates(), key=lambda tile: tile.cycles, default=Tile(1, 1, np.inf))
+
+
+def _column_cycles(rows: AxisPart, rho: int, vectors: int, channels: bool) -> float:
+    """Cycles of a tile for one column of taps."""
+    R, gap = len(rows.taps), progression(rows.taps)[3]
+    taps = taps_at_once(rows) or R
+    met = {j * rows.move + r * gap for j in range(rho) for r in range(taps)}
+    loads = len(met) * vectors * R / taps
+    # Windows of pixels start anywhere: most of them take two cache lines.
+    loads = loads + R * vectors if channels else 1.6 * loads
+    # A sum waits four cycles for its last product.
+    return max(max(rho * vectors, 4) * R, loads) + 3
+
+
+def cycles(pass_name: str, low: Lowered, arrays: Operands) -> float:
+    """About how many cycles one core takes, at two multiply-adds each."""
+    return 0.5 * best_tile(low, arrays).cycles
+
+
+def correlate(low: Lowered, arrays: Operands, space: Workspace, threads: int) -> list[Step]:
+    """The steps of a forward pass or an input gradient."""
+    tile = best_tile(low, arrays)
+    width = tile.vectors * arrays.lanes
+    make = _channels if arrays.channels_last else _pixels
+    ahead, low, band, operands = make(low, arrays, tile, width, space)
+    own = Workspace()
+    own.take(band.bytes)
+    targets, weaver = _targets(low, arrays, band, width, own)
+    spill = own.take(tile.rho * width * arrays.size)
+    inner = [band.stager]
+    for part, weights, target in zip(low.parts, operands, targets, strict=True):
+        constants = _sums(part, arrays, band) | weights | target | {"spill": spill}
+        rows = three_axes(part)[1]
+        kernel = compiled(
+            planes.correlate,
+            arrays.bits, arrays.lanes, tile.rho, tile.vectors,
+            taps_at_once(rows), rows.move, progression(rows.taps)[3], int(not arrays.channels_last),
+        )  # fmt: skip
+        inner.append(Step(kernel, 0, constants))
+    constants = {
+        "units": band.units,
+        "inner": (*inner, *weaver),
+        "count": len(inner) + len(weaver),
+        "scratch": space.take(own.size * min(threads, band.units)),
+        "scratch_bytes": own.size,
+        "cleared": band.bytes,
+    }
+    return [*ahead, Step(compiled(plane_staging.in_cache), band.units, constants)]
+
+
+def _sums(part: Correlation, arrays: Operands, band: Band) -> dict[str, Constant]:
+    """What the kernel reads of a part's sums: how many, and where each column of taps lies."""
+    depth, rows, columns = three_axes(part)
+    return band.places | {
+        "O": depth.length,
+        "P": rows.length,
+        "Q": columns.length,
+        "item": band.item,
+        "x_row": band.pitch,
+        "x_column": rows.move * band.pitch,
+        "x_pixel": band.pixel,
+        "S": len(columns.taps),
+        "columns": np.array([band.columns[o] for _, o in columns.taps], np.int64),
+        "R": len(rows.taps),
+    }
+
+
+_Made = tuple[list[Step], Lowered, Band, list[dict[str, Constant]]]
+
+
+def _pixels(low: Lowered, arrays: Operands, tile: Tile, width: int, space: Workspace) -> _Made:
+    """Lanes over pixels: weights and bias are scalars, read where they lie."""
+    channels, targets = low.groups * low.target_channels, low.target_channels
+    group, target = np.divmod(np.arange(channels, dtype=np.int64), targets)
+    none = np.zeros(1, np.int64)
+    units = Planes(group * low.source_channels, low.source_channels, none)
+    band = stage_band(low, arrays, units, width, tile.rho, 0)
+    w, (down, along, across) = arrays.w, three(arrays.w[2:], 0)
+    if low.transposed:
+        w_planes, source = group * low.source_channels * w[0] + target * w[1], w[0]
+    else:
+        w_planes, source = np.arange(channels, dtype=np.int64) * w[0], w[1]
+    operands = []
+    for part in low.parts:
+        depth, rows, columns = three_axes(part)
+        index, step, first, _ = progression(rows.taps)
+        layers = [(c, i, o) for c in range(low.source_channels) for i, o in depth.taps]
+        of_channel = band.depth_taps * band.plane
+        operands.append({
+            "layers": len(layers),
+            "layer_x": np.array([c * of_channel + band.tap(o, first) for c, _, o in layers]),
+            "layer_w": np.array([c * source + i * down for c, i, _ in layers], np.int64),
+            "w_columns": np.array([i * across for i, _ in columns.taps], np.int64),
+            "w_row": step * along,
+            "weights_staged": 0,
+            "weights": index * along,
+            "w_planes": w_planes,
+            "bias_from": 0,
+            "present": none,
+        })  # fmt: skip
+    return [], low, band, operands
+
+
+def _channels(low: Lowered, arrays: Operands, tile: Tile, width: int, space: Workspace) -> _Made:
+    """Lanes over channels: weights and bias are vectors, packed ahead."""
+    # All groups as one: channels side by side, each with its own weights.
+    channels = low.groups
+    low = low._replace(groups=1, target_channels=channels, transposed=False)
+    blocks = block_table(1, channels, width, overlap=False)
+    units = Planes(blocks.first, 1, blocks.present)
+    band = stage_band(low, arrays, units, width, tile.rho, tile.vectors)
+    bias, bias_from = pack_bias(low, arrays, blocks, width, space)
+    ahead, operands = [bias], []
+    line = width * arrays.size
+    for part in low.parts:
+        lanes = weight_lanes(low, part, arrays, blocks, width)
+        place = space.take(lanes.bytes)
+        ahead.append(pack_step(lanes, OPERAND_W, place))
+        depth, rows, columns = three_axes(part)
+        R, S = len(rows.taps), len(columns.taps)
+        first = rows.taps[0][1]
+        operands.append({
+            "layers": len(depth.taps),
+            "layer_x": np.array([band.tap(o, first) for _, o in depth.taps], np.int64),
+            "layer_w": np.arange(len(depth.taps), dtype=np.int64) * (R * S * line),
+            "w_columns": np.arange(S, dtype=np.int64) * line,
+            "w_row": S * line,
+            "weights_staged": 1,
+            "weights": place,
+            "w_planes": np.arange(units.count, dtype=np.int64) * lanes.block_bytes,
+            "bias_from": bias_from,
+            "present": blocks.present,
+        })  # fmt: skip
+    return ahead, low, band, operands
+
+
+# ------------------------------------------------------------------------ where results go
+
+
+def _targets(
+    low: Lowered, arrays: Operands, band: Band, width: int, own: Workspace
+) -> tuple[list[dict[str, Constant]], list[Step]]:
+    """Where each part's sums go, and the step that weaves the phases of a stride, if there is one."""
+    y, (down, along, across) = arrays.y, three(arrays.y[2:], 0)
+    last = arrays.channels_last
+    plane: dict[str, Constant] = {
+        "y_image": y[0],
+        "y_plane": width * y[1] if last else y[1],
+        "y_item": 0,
+    }
+    parts = [three_axes(part) for part in low.parts]
+    step = max(columns.step for _, _, columns in parts)
+    flat = all(depth.step == 1 and depth.start == 0 for depth, _, _ in parts)
+    if not last and across == arrays.size and step in _WOVEN and flat:
+        return _woven(parts, plane, step, band, arrays, width, own)
+    targets = []
+    for axes in parts:
+        steps = [a.step * s for a, s in zip(axes, (down, along, across), strict=True)]
+        targets.append(plane | {
+            "y_own": 0,
+            "y_offset": sum(a.start * s for a, s in zip(axes, (down, along, across), strict=True)),
+            "y_depth": steps[0],
+            "y_row": steps[1],
+            "y_pixel": steps[2],
+            "y_lane": y[1] if last else steps[2],
+        })  # fmt: skip
+    return targets, []
+
+
+def _woven(
+    parts: list[tuple[AxisPart, AxisPart, AxisPart]], plane: dict[str, Constant], step: int,
+    band: Band, arrays: Operands, width: int, own: Workspace,
+) -> tuple[list[dict[str, Constant]], list[Step]]:  # fmt: skip
+    """Sums of each phase in the slot's memory, rows of one phase of rows after the other."""
+    down, along, size = three(arrays.y[2:], 0)
+    lengths = {columns.start: columns.length for _, _, columns in parts}
+    run = (max(*lengths.values(), width) + arrays.lanes) * size // 64 * 64
+    groups = {rows.start: rows.length for _, rows, _ in parts}
+    row = run * len(lengths)
+    group = band.rows * row
+    item = group * len(groups)
+    first = own.take(item * int(band.places["together"]))  # type: ignore[arg-type]
+    place = {start: first + i * group for i, start in enumerate(groups)}
+    targets = [
+        plane | {
+            "y_own": 1,
+            "y_item": item,
+            "y_offset": place[rows.start] + list(lengths).index(columns.start) * run,
+            "y_depth": 0,
+            "y_row": row,
+            "y_pixel": size,
+            "y_lane": size,
+        }
+        for _, rows, columns in parts
+    ]  # fmt: skip
+    constants = band.places | {
+        "parts": len(groups),
+        "part_P": np.array(list(groups.values()), np.int64),
+        "part_own": np.array(list(place.values()), np.int64),
+        "part_y": np.array([start * along for start in groups], np.int64),
+        "item": item,
+        "own_row": row,
+        "phases": len(lengths),
+        "phase_own": np.arange(len(lengths), dtype=np.int64) * run,
+        "W": sum(lengths.values()),
+        "y_image": plane["y_image"],
+        "y_plane": plane["y_plane"],
+        "y_depth": down,
+        "y_row": max(rows.step for _, rows, _ in parts) * along,
+    }
+    kernel = compiled(planes.weave_rows, arrays.bits, arrays.lanes, step)
+    return targets, [Step(kernel, 0, constants)]
