@@ -376,7 +376,7 @@ REFUSED: list[tuple[Callable[..., Any], dict[str, Any], type[Exception], str]] =
         conv,
         {"algorithm": "fft"},
         ValueError,
-        "algorithm must be one of 'auto', 'direct', 'im2col', 'winograd', got 'fft'",
+        "algorithm must be one of 'auto', 'direct', 'im2col', 'winograd', 'depthwise', got 'fft'",
     ),
     (conv, {"algorithm": None}, TypeError, r"algorithm must be one of .*, got None \(NoneType\)"),
     (transpose, {"algorithm": "fft"}, ValueError, "algorithm must be one of"),

@@ -5,6 +5,7 @@ All ranks are three: missing axes have one element and one tap.
 
 from __future__ import annotations
 
+from math import prod
 from typing import NamedTuple
 
 import numpy as np
@@ -13,12 +14,14 @@ from fastconv.cpu import plane_staging
 from fastconv.cpu.operands import Operands
 from fastconv.cpu.planning import UNITS
 from fastconv.cpu.program import Constant, Step, compiled
-from fastconv.cpu.staging import OPERAND_X
+from fastconv.cpu.staging import OPERAND_X, Workspace
 from fastconv.lowering import AxisPart, Correlation, Lowered
 
 _BAND_BYTES = 1 << 17  # of a staged band: it stays in the second-level cache
 _UNIT_BYTES = 1 << 14  # of bands staged together: they stay in the first-level cache
 _WOVEN = (1, 2, 3, 4)  # strides whose phases vectors can be split into and woven from
+
+OPERAND_OWN = 2  #: a source that lies in the slot's memory
 
 Strides3 = tuple[int, int, int]
 
@@ -26,13 +29,13 @@ Strides3 = tuple[int, int, int]
 def three_axes(part: Correlation) -> tuple[AxisPart, AxisPart, AxisPart]:
     """The axes of a part, depth, rows and columns."""
     missing = [AxisPart(0, 1, 1, 1, ((0, 0),))] * (3 - len(part.axes))
-    depth, rows, columns = [*missing, *part.axes]
+    depth, rows, columns = missing + list(part.axes)
     return depth, rows, columns
 
 
 def three(values: tuple[int, ...], missing: int) -> Strides3:
     """One value for each of three axes."""
-    depth, rows, columns = (*[missing] * (3 - len(values)), *values)
+    depth, rows, columns = [missing] * (3 - len(values)) + list(values)
     return depth, rows, columns
 
 
@@ -44,7 +47,7 @@ class Planes(NamedTuple):
     present: np.ndarray  #: channels of each block, where lanes are channels
 
     @property
-    def count(self) -> int:
+    def number(self) -> int:
         """How many there are."""
         return len(self.first)
 
@@ -65,7 +68,7 @@ class Band(NamedTuple):
     plane: int
     columns: dict[int, int]  #: bytes into a row of each column offset's first pixel
     pixel: int  #: bytes from one column of sums to the next
-    stager: Step
+    stagers: tuple[Step, ...]
 
     def tap(self, depth: int, row: int) -> int:
         """Bytes into the band of a tap's depth and row offsets, in the first channel."""
@@ -95,13 +98,14 @@ def cut_rows(rows: int, least: int, shortest: int, row_bytes: int, fixed: int, o
 
 
 def stage_band(
-    low: Lowered, arrays: Operands, planes: Planes, width: int, least: int, vectors: int, *,
-    plane_first: bool = False,
+    low: Lowered, arrays: Operands, planes: Planes, width: int, least: int, vectors: int,
+    own: Workspace, *, plane_first: bool = False, gather: tuple[int, ...] = (),
 ) -> Band:  # fmt: skip
     """Lay out the bands of a unit, of ``least`` or more rows of sums, a tile ``width`` sums wide.
 
     Lanes are channels, ``vectors`` vectors of them, or pixels if that is 0. With ``plane_first`` a
-    unit is of one plane, in images one after the other.
+    unit is of one plane, in images one after the other. Planes of the source whose channels lie
+    ``gather`` strides apart are first gathered with channels contiguous, as ``arrays`` then says.
     """
     parts = [three_axes(part) for part in low.parts]
     moves = tuple(axis.move for axis in parts[-1])
@@ -120,28 +124,35 @@ def stage_band(
     else:
         layout = _pixel_columns(*row, width, arrays)
     pitch = layout.pitch
-    bands = cut_rows(
+    bands = 1 if gather else cut_rows(
         rows, least, shortest, held * moves[1] * pitch, held * reach * pitch,
-        low.N * planes.count * depths,
+        low.N * planes.number * depths,
     )  # fmt: skip
     highest = -(-rows // bands)
     plane = ((highest - 1) * moves[1] + reach + 1) * pitch
     item = held * plane
-    channels = planes.first * arrays.x[1]
-    images = np.arange(low.N, dtype=np.int64) * arrays.x[0]
-    count = low.N * planes.count * depths * bands
+    count = low.N * planes.number * depths * bands
     in_a_row = low.N * depths * bands if plane_first else count
-    together = _together(item, in_a_row, count, plane_first)
+    together = 1 if gather else _together(item, in_a_row, count, plane_first)
+    own.take(together * item)
     places: dict[str, Constant] = {
         "together": together,
         "places": count,
-        "fast_count": low.N if plane_first else planes.count,
+        "fast_count": low.N if plane_first else planes.number,
         "depths": depths,
         "bands": bands,
         "band_from": np.arange(bands + 1, dtype=np.int64) * rows // bands,
     }
+    images = np.arange(low.N, dtype=np.int64) * arrays.x[0]
+    channels = planes.first * arrays.x[1]
+    stagers: list[Step] = []
+    if gather:
+        images, channels = images * 0, channels * 0
+        place = own.take(prod(extents) * vectors * arrays.lanes * arrays.size)
+        stagers.append(gather_step(places, OPERAND_X, gather, extents, planes, vectors, place,
+                                   arrays, plane_first))  # fmt: skip
+        layout.constants["start"] = int(layout.constants["start"]) + place  # type: ignore[arg-type]
     constants = places | {
-        "operand": OPERAND_X,
         "slow_from": channels if plane_first else images,
         "fast_from": images if plane_first else channels,
         "depth": strides[0],
@@ -157,21 +168,54 @@ def stage_band(
         "H": extents[1],
         "plane": plane,
         "pitch": pitch,
+        "pixel": strides[2],
     }
     constants |= layout.constants
     if vectors:
         constants |= {"by_slow": int(plane_first), "present": planes.present}
-        constants["pixel"] = strides[2]
+        constants["operand"] = OPERAND_OWN if gather else OPERAND_X
         kernel = compiled(plane_staging.stage_channels, arrays.bits, arrays.lanes, vectors)
     else:
-        constants |= {"held": planes.held, "channel": arrays.x[1], "pixel": strides[2]}
+        constants |= {"held": planes.held, "channel": arrays.x[1]}
         contiguous = strides[2] == arrays.size and moves[2] in _WOVEN
         step = moves[2] if contiguous else 0
         kernel = compiled(plane_staging.stage_rows, arrays.bits, arrays.lanes, step)
+    stagers.append(Step(kernel, 0, constants))
     return Band(
         places, -(-count // together), highest, item, together * item, offsets[0][0], gap,
-        depth_taps, first, pitch, plane, layout.columns, layout.pixel, Step(kernel, 0, constants),
+        depth_taps, first, pitch, plane, layout.columns, layout.pixel, tuple(stagers),
     )  # fmt: skip
+
+
+def gather_step(
+    places: dict[str, Constant], operand: int, strides: tuple[int, ...], extents: tuple[int, ...],
+    planes: Planes, vectors: int, place: int, arrays: Operands, plane_first: bool,
+) -> Step:  # fmt: skip
+    """The step that gathers the planes of a block of channels at ``place`` in the slot's memory."""
+    constants = places | {
+        "operand": operand,
+        "image": strides[0],
+        "channel": strides[1],
+        "pixels": prod(extents),
+        "present": planes.present,
+        "by_slow": int(plane_first),
+        "base": place,
+    }
+    kernel = compiled(plane_staging.gather_channels, arrays.bits, arrays.lanes, vectors)
+    return Step(kernel, 0, constants)
+
+
+def gathered(strides: tuple[int, ...], extents: tuple[int, ...], line: int) -> tuple[int, ...]:
+    """The strides of an array whose blocks of channels, ``line`` bytes a pixel, are gathered."""
+    spatial = (line * prod(extents[i + 1 :]) for i in range(len(extents)))
+    return (0, 0, *spatial)
+
+
+def gatherable(strides: tuple[int, ...], extents: tuple[int, ...], size: int) -> bool:
+    """Whether the pixels of a plane are contiguous and lie in at most two axes."""
+    return len(extents) <= 2 and strides[2:] == tuple(
+        size * prod(extents[i + 1 :]) for i in range(len(extents))
+    )
 
 
 def _together(item: int, in_a_row: int, places: int, even: bool) -> int:

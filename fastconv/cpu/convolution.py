@@ -93,7 +93,13 @@ def _chosen(pass_name: str, low: Lowered, arrays: Operands, winograd: bool) -> s
     """
     shortest = max(low.parts[-1].counts) < 4 and low.target_channels >= arrays.lanes
     plain = "direct"
-    if pass_name != "weight_gradient" and arrays.channels_last and shortest:
+    if not _refusal("depthwise", pass_name, low, arrays):
+        by_planes, direct = (
+            _module(name, pass_name).cycles(pass_name, low, arrays)
+            for name in ("depthwise", "direct")
+        )
+        plain = "depthwise" if by_planes < direct else "direct"
+    elif pass_name != "weight_gradient" and arrays.channels_last and shortest:
         plain = "im2col"
     if low.multiply_adds < _SERIAL_MULTIPLY_ADDS or not winograd:
         return plain

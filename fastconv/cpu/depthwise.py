@@ -8,20 +8,32 @@ while it is in cache, and written.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import prod
 from typing import NamedTuple
 
 import numpy as np
 
 from fastconv.cpu import plane_staging, planes, simd
-from fastconv.cpu.bands import Band, Planes, progression, stage_band, three, three_axes
+from fastconv.cpu.bands import (
+    Band,
+    Planes,
+    gatherable,
+    gathered,
+    progression,
+    stage_band,
+    three,
+    three_axes,
+)
 from fastconv.cpu.operands import Operands, pack_bias, weight_lanes
 from fastconv.cpu.planning import block_table
 from fastconv.cpu.program import Constant, Step, compiled
 from fastconv.cpu.staging import OPERAND_W, Workspace, pack_step
 from fastconv.lowering import AxisPart, Correlation, Lowered
 
-_TAPS = 8  # of a kernel's column that are emitted at a time
+_TAPS = (1, 2, 3, 5, 7)  # of a kernel's column that are emitted together
+_ROWS = (1, 2, 4, 6, 7, 8)  # of a tile
 _SUMS = 24 if simd.VECTOR_BITS == 512 else 10  # vectors of a tile
+_VECTORS = (1, 2, 4)  # of pixels that a tile may have
 _WOVEN = (2, 3, 4)  # strides whose phases vectors are woven from
 
 
@@ -36,56 +48,95 @@ def refusal(pass_name: str, low: Lowered, arrays: Operands) -> str | None:
     return None
 
 
-class Tile(NamedTuple):
-    """``rho`` rows by ``vectors`` vectors, and the cycles of all tiles."""
+PIXELS, CHANNELS, GATHERED = range(3)  #: what lanes are: the last, channels of gathered planes
 
+
+class Tile(NamedTuple):
+    """What lanes are, ``rho`` rows by ``vectors`` vectors, and the cycles of all tiles."""
+
+    lanes: int
     rho: int
     vectors: int
     cycles: float
 
 
-def taps_at_once(axis: AxisPart) -> int:
-    """How many taps of a column to emit at a time; 0: row by row."""
+GATHER = 7  # cycles to gather or scatter a vector of pixels by a transpose
+GATHERED_BYTES = 1 << 18  # of a block's planes: they stay in the second-level cache
+
+
+class Column(NamedTuple):
+    """How many taps of a kernel's column at a time, and by what stride; see `planes.slide_rows`."""
+
+    taps: int
+    move: int
+
+
+def column(axis: AxisPart) -> Column:
+    """All taps at a time where that code exists, else row by row, else tap by tap."""
     R, gap = len(axis.taps), progression(axis.taps)[3]
-    if R <= _TAPS:
-        return R
-    if axis.move == gap == 1:
-        return 0
-    return max(t for t in range(1, _TAPS + 1) if R % t == 0)
+    if gap == 1 and axis.move <= 2 and R in _TAPS:
+        return Column(R, axis.move if R > 1 else 1)
+    return Column(0, 1) if gap == axis.move == 1 else Column(1, 1)
 
 
 def best_tile(low: Lowered, arrays: Operands) -> Tile:
     """The tile of fewest cycles, for all units together."""
     parts = [three_axes(part) for part in low.parts]
-    channels, lanes = low.groups * low.target_channels, arrays.lanes
+    channels = low.groups * low.target_channels
     shortest = min(rows.length for _, rows, _ in parts)
-    by_row = [len(rows.taps) for _, rows, _ in parts if not taps_at_once(rows)]
+    by_row = [len(rows.taps) for _, rows, _ in parts if not column(rows).taps]
+    most = min(4, -(-channels // arrays.lanes))
 
-    def cycles(rho: int, vectors: int) -> float:
+    def cycles(lanes: int, rho: int, vectors: int) -> float:
         total = 0.0
         for depth, rows, columns in parts:
-            across = -(-columns.length // (1 if arrays.channels_last else vectors * lanes))
+            across = columns.length if lanes else -(-columns.length // (vectors * arrays.lanes))
             tiles = depth.length * -(-rows.length // rho) * across
             steps = low.source_channels * len(depth.taps) * len(columns.taps)
-            step = _column_cycles(rows, rho, vectors, arrays.channels_last)
+            step = _column_cycles(rows, rho, vectors, bool(lanes))
             total += tiles * (steps * step + 2 * rho * vectors + 8)
-        units = -(-channels // (vectors * lanes)) if arrays.channels_last else channels
+        if lanes == GATHERED:
+            moved = prod(low.source) + sum(prod(part.counts) for part in low.parts)
+            total += vectors * moved * GATHER
+        units = -(-channels // (vectors * arrays.lanes)) if lanes else channels
         return low.N * units * total
 
     def candidates() -> Iterator[Tile]:
-        for rho in range(1, min(shortest, _TAPS) + 1):
-            for vectors in (1, 2, 3, 4, 7):
-                if rho * vectors <= _SUMS and all(1 < rho <= R for R in by_row):
-                    yield Tile(rho, vectors, cycles(rho, vectors))
+        ways = [(CHANNELS, most)] if arrays.channels_last else [(PIXELS, v) for v in _VECTORS]
+        if _gathers(low, arrays):
+            ways.append((GATHERED, 1))
+        for lanes, vectors in ways:
+            for rho in _ROWS:
+                if rho <= min(shortest, *by_row, _SUMS // vectors):
+                    yield Tile(lanes, rho, vectors, cycles(lanes, rho, vectors))
 
-    return min(candidates(), key=lambda tile: tile.cycles, default=Tile(1, 1, np.inf))
+    return min(candidates(), key=lambda tile: tile.cycles)
+
+
+def _gathers(low: Lowered, arrays: Operands) -> bool:
+    """Whether planes may be gathered with channels contiguous: small ones, and contiguous."""
+    target = _extents(low)
+    small = (prod(low.source) + prod(low.padded) + prod(target)) * simd.VECTOR_BITS // 8
+    return (
+        low.source_channels == low.target_channels == 1
+        and not arrays.channels_last
+        and small <= GATHERED_BYTES
+        and gatherable(arrays.x, low.source, arrays.size)
+        and gatherable(arrays.y, target, arrays.size)
+    )
+
+
+def _extents(low: Lowered) -> tuple[int, ...]:
+    """The target's spatial extents."""
+    axes = zip(*(part.axes for part in low.parts), strict=True)
+    return tuple(max(a.start + (a.length - 1) * a.step + 1 for a in axis) for axis in axes)
 
 
 def _column_cycles(rows: AxisPart, rho: int, vectors: int, channels: bool) -> float:
     """Cycles of a tile for one column of taps."""
-    R, gap = len(rows.taps), progression(rows.taps)[3]
-    taps = taps_at_once(rows) or R
-    met = {j * rows.move + r * gap for j in range(rho) for r in range(taps)}
+    R = len(rows.taps)
+    taps = column(rows).taps or R
+    met = {j * rows.move + r for j in range(rho) for r in range(taps)}
     loads = len(met) * vectors * R / taps
     # Windows of pixels start anywhere: most of them take two cache lines.
     loads = loads + R * vectors if channels else 1.6 * loads
@@ -102,26 +153,28 @@ def correlate(low: Lowered, arrays: Operands, space: Workspace, threads: int) ->
     """The steps of a forward pass or an input gradient."""
     tile = best_tile(low, arrays)
     width = tile.vectors * arrays.lanes
-    make = _channels if arrays.channels_last else _pixels
-    ahead, low, band, operands = make(low, arrays, tile, width, space)
     own = Workspace()
-    own.take(band.bytes)
-    targets, weaver = _targets(low, arrays, band, width, own)
+    make = _channels if tile.lanes else _pixels
+    ahead, band, operands = make(low, arrays, tile, width, space, own)
+    if tile.lanes == GATHERED:
+        targets, writers = _scattered(low, arrays, band, tile, own)
+    else:
+        targets, writers = _targets(low, arrays, band, width, own)
     spill = own.take(tile.rho * width * arrays.size)
-    inner = [band.stager]
+    inner = [*band.stagers]
     for part, weights, target in zip(low.parts, operands, targets, strict=True):
         constants = _sums(part, arrays, band) | weights | target | {"spill": spill}
-        rows = three_axes(part)[1]
         kernel = compiled(
             planes.correlate,
-            arrays.bits, arrays.lanes, tile.rho, tile.vectors,
-            taps_at_once(rows), rows.move, progression(rows.taps)[3], int(not arrays.channels_last),
+            arrays.bits, arrays.lanes, tile.rho, tile.vectors, *column(three_axes(part)[1]),
+            int(tile.lanes == PIXELS),
         )  # fmt: skip
         inner.append(Step(kernel, 0, constants))
+    inner += writers
     constants = {
         "units": band.units,
-        "inner": (*inner, *weaver),
-        "count": len(inner) + len(weaver),
+        "inner": tuple(inner),
+        "count": len(inner),
         "scratch": space.take(own.size * min(threads, band.units)),
         "scratch_bytes": own.size,
         "cleared": band.bytes,
@@ -133,11 +186,12 @@ def _sums(part: Correlation, arrays: Operands, band: Band) -> dict[str, Constant
     """What the kernel reads of a part's sums: how many, and where each column of taps lies."""
     depth, rows, columns = three_axes(part)
     return band.places | {
-        "O": depth.length,
+        "D": depth.length,
         "P": rows.length,
         "Q": columns.length,
         "item": band.item,
-        "x_row": band.pitch,
+        "x_row": band.pitch * (rows.move // column(rows).move),
+        "x_tap": band.pitch * progression(rows.taps)[3],
         "x_column": rows.move * band.pitch,
         "x_pixel": band.pixel,
         "S": len(columns.taps),
@@ -146,22 +200,25 @@ def _sums(part: Correlation, arrays: Operands, band: Band) -> dict[str, Constant
     }
 
 
-_Made = tuple[list[Step], Lowered, Band, list[dict[str, Constant]]]
+_Operands = list[dict[str, Constant]]  # what the kernels of the parts read of weights and bias
+_Made = tuple[list[Step], Band, _Operands]
 
 
-def _pixels(low: Lowered, arrays: Operands, tile: Tile, width: int, space: Workspace) -> _Made:
+def _pixels(
+    low: Lowered, arrays: Operands, tile: Tile, width: int, space: Workspace, own: Workspace
+) -> _Made:
     """Lanes over pixels: weights and bias are scalars, read where they lie."""
     channels, targets = low.groups * low.target_channels, low.target_channels
     group, target = np.divmod(np.arange(channels, dtype=np.int64), targets)
     none = np.zeros(1, np.int64)
     units = Planes(group * low.source_channels, low.source_channels, none)
-    band = stage_band(low, arrays, units, width, tile.rho, 0)
+    band = stage_band(low, arrays, units, width, tile.rho, 0, own)
     w, (down, along, across) = arrays.w, three(arrays.w[2:], 0)
     if low.transposed:
         w_planes, source = group * low.source_channels * w[0] + target * w[1], w[0]
     else:
         w_planes, source = np.arange(channels, dtype=np.int64) * w[0], w[1]
-    operands = []
+    operands: _Operands = []
     for part in low.parts:
         depth, rows, columns = three_axes(part)
         index, step, first, _ = progression(rows.taps)
@@ -179,19 +236,26 @@ def _pixels(low: Lowered, arrays: Operands, tile: Tile, width: int, space: Works
             "bias_from": 0,
             "present": none,
         })  # fmt: skip
-    return [], low, band, operands
+    return [], band, operands
 
 
-def _channels(low: Lowered, arrays: Operands, tile: Tile, width: int, space: Workspace) -> _Made:
+def _channels(
+    low: Lowered, arrays: Operands, tile: Tile, width: int, space: Workspace, own: Workspace
+) -> _Made:
     """Lanes over channels: weights and bias are vectors, packed ahead."""
     # All groups as one: channels side by side, each with its own weights.
     channels = low.groups
     low = low._replace(groups=1, target_channels=channels, transposed=False)
     blocks = block_table(1, channels, width, overlap=False)
     units = Planes(blocks.first, 1, blocks.present)
-    band = stage_band(low, arrays, units, width, tile.rho, tile.vectors)
+    gather: tuple[int, ...] = ()
+    if tile.lanes == GATHERED:
+        gather = arrays.x
+        arrays = arrays._replace(x=gathered(arrays.x, low.source, width * arrays.size))
+    band = stage_band(low, arrays, units, width, tile.rho, tile.vectors, own, gather=gather)
     bias, bias_from = pack_bias(low, arrays, blocks, width, space)
-    ahead, operands = [bias], []
+    ahead = [bias]
+    operands: _Operands = []
     line = width * arrays.size
     for part in low.parts:
         lanes = weight_lanes(low, part, arrays, blocks, width)
@@ -208,11 +272,11 @@ def _channels(low: Lowered, arrays: Operands, tile: Tile, width: int, space: Wor
             "w_row": S * line,
             "weights_staged": 1,
             "weights": place,
-            "w_planes": np.arange(units.count, dtype=np.int64) * lanes.block_bytes,
+            "w_planes": np.arange(units.number, dtype=np.int64) * lanes.block_bytes,
             "bias_from": bias_from,
             "present": blocks.present,
         })  # fmt: skip
-    return ahead, low, band, operands
+    return ahead, band, operands
 
 
 # ------------------------------------------------------------------------ where results go
@@ -221,7 +285,7 @@ def _channels(low: Lowered, arrays: Operands, tile: Tile, width: int, space: Wor
 def _targets(
     low: Lowered, arrays: Operands, band: Band, width: int, own: Workspace
 ) -> tuple[list[dict[str, Constant]], list[Step]]:
-    """Where each part's sums go, and the step that weaves the phases of a stride, if there is one."""
+    """Where each part's sums go, and the step that weaves a stride's phases, if there is one."""
     y, (down, along, across) = arrays.y, three(arrays.y[2:], 0)
     last = arrays.channels_last
     plane: dict[str, Constant] = {
@@ -246,6 +310,42 @@ def _targets(
             "y_lane": y[1] if last else steps[2],
         })  # fmt: skip
     return targets, []
+
+
+def _scattered(
+    low: Lowered, arrays: Operands, band: Band, tile: Tile, own: Workspace
+) -> tuple[list[dict[str, Constant]], list[Step]]:
+    """Sums of a block of channels in the slot's memory, and the step that scatters its planes."""
+    extents, size = _extents(low), arrays.size
+    line = tile.vectors * arrays.lanes * size
+    place = own.take(prod(extents) * line)
+    pitches = three(gathered(arrays.y, extents, line)[2:], 0)
+    targets: list[dict[str, Constant]] = []
+    for part in low.parts:
+        axes = three_axes(part)
+        steps = [a.step * s for a, s in zip(axes, pitches, strict=True)]
+        start = sum(a.start * s for a, s in zip(axes, pitches, strict=True))
+        targets.append({
+            "y_own": 1,
+            "y_item": 0,
+            "y_image": 0,
+            "y_plane": 0,
+            "y_offset": place + start,
+            "y_depth": steps[0],
+            "y_row": steps[1],
+            "y_pixel": steps[2],
+            "y_lane": size,
+        })  # fmt: skip
+    channels = low.groups * low.target_channels
+    constants = band.places | {
+        "image": arrays.y[0],
+        "channel": arrays.y[1],
+        "pixels": prod(extents),
+        "present": block_table(1, channels, line // size, overlap=False).present,
+        "base": place,
+    }
+    kernel = compiled(plane_staging.scatter_channels, arrays.bits, arrays.lanes, tile.vectors)
+    return targets, [Step(kernel, 0, constants)]
 
 
 def _woven(

@@ -17,29 +17,28 @@ from fastconv.cpu.program import reads
 
 
 def slide_steps(
-    sums, bases, x_row, x_step, dy, dy_row, dy_step, first, last, valid, masked, rho, R, move, gap
+    sums, bases, x_row, x_step, dy, dy_row, dy_step, first, last, valid, masked, rho, R, move
 ):  # fmt: skip
-    """Sum over vectors ``first`` to ``last - 1`` of ``rho`` rows, ``x_step`` and ``dy_step`` apart."""
+    """Sum over vectors ``first`` to ``last - 1``, a step apart, of ``rho`` rows."""
     raise NotImplementedError("compiled code only")
 
 
 @overload(slide_steps, prefer_literal=True, jit_options={"forceinline": True})
 def _slide_steps(
-    sums, bases, x_row, x_step, dy, dy_row, dy_step, first, last, valid, masked, rho, R, move, gap
+    sums, bases, x_row, x_step, dy, dy_row, dy_step, first, last, valid, masked, rho, R, move
 ):  # fmt: skip
     if not isinstance(R, types.IntegerLiteral):
         return None
     MASKED, RHO, TAPS = masked.literal_value, rho.literal_value, R.literal_value
-    MOVE, GAP = move.literal_value, gap.literal_value
+    MOVE = move.literal_value
 
     def run(
         sums, bases, x_row, x_step, dy, dy_row, dy_step, first, last, valid, masked, rho, R, move,
-        gap,
     ):  # fmt: skip
         for i in range(first, last):
             sums = simd.slide_gradient(
                 sums, simd.shifted(bases, i * x_step), x_row, dy + i * dy_step, dy_row,
-                valid, MASKED, RHO, TAPS, MOVE, GAP,
+                valid, MASKED, RHO, TAPS, MOVE,
             )  # fmt: skip
         return sums
 
@@ -47,88 +46,102 @@ def _slide_steps(
 
 
 @reads(
-    "units", "splits", *PLACES, "planes", "stager", "item", "Q", "x_row", "x_column", "x_step",
-    "layers", "layer_x", "row_blocks", "row_starts", "column_blocks", "columns",
-    "dy_staged", "dy_offset", "dy_image", "dy_plane", "dy_divisor", "dy_depth", "dy_row", "dy_step",
-    "present", "partial", "plane_sums", "split_sums", "scratch", "scratch_bytes", "sums",
+    "units", "splits", *PLACES, "planes", "stagers", "stager_count", "item", "Q",
+    "x_row", "x_column", "x_step", "layers", "layer_x", "row_blocks", "row_starts",
+    "column_blocks", "columns", "dy_place", "dy_offset", "dy_image", "dy_plane", "dy_divisor",
+    "dy_depth", "dy_row", "dy_step", "vectors", "present", "partial", "plane_sums", "split_sums",
+    "scratch", "scratch_bytes", "cleared", "sums",
 )  # fmt: skip
 def correlate_gradient(
-    bits: int, lanes: int, rho: int, R: int, S: int, move: int, gap: int, dots: int
+    bits: int, lanes: int, rho: int, R: int, S: int, move: int, dots: int
 ) -> Any:
     """Sum ``R`` x ``S`` taps at a time, ``rho`` rows of the gradient at a time.
 
     With ``dots`` 1 lanes are pixels, which are added up in the end, else channels. A unit is a
-    plane, or a vector of channels, by a split of its bands in all images, ``together`` of which are
-    staged at a time. A slot's memory holds them and, from ``sums`` on, the sums.
+    plane, or a block of ``vectors`` vectors of channels, by a split of its bands in all images,
+    ``together`` of which are staged at a time. A slot's memory holds them and, from ``sums`` on,
+    the sums. ``dy_place``: 0 for the operand, 1 for the workspace, 2 for the slot's memory.
     """
     fields = len(correlate_gradient.fields)  # type: ignore[attr-defined]
     size = bits // 8
     count = R * S
-    block = count * lanes * size
+    vector = lanes * size
+    block = count * vector
 
     def kernel(args, x, w, y, bias, workspace, slot, slots):
-        (units, splits, together, places, images, depths, bands, band_from, planes, stager,
-         item_bytes, Q, x_row, x_column, x_step, layers, layer_x,
-         row_blocks, row_starts, column_blocks, columns,
-         dy_staged, dy_offset, dy_image, dy_plane, dy_divisor, dy_depth, dy_row, dy_step,
-         present, partial, plane_sums, split_sums, scratch, scratch_bytes,
-         sums_from) = simd.words(args, fields)  # fmt: skip
+        (units, splits, together, places, images, depths, bands, band_from, planes, stagers,
+         stager_count, item_bytes, Q, x_row, x_column, x_step, layers, layer_x, row_blocks,
+         row_starts, column_blocks, columns, dy_place, dy_offset, dy_image, dy_plane, dy_divisor,
+         dy_depth, dy_row, dy_step, vectors, present, partial, plane_sums, split_sums,
+         scratch, scratch_bytes, cleared, sums_from) = simd.words(args, fields)  # fmt: skip
         own = workspace + scratch + slot * scratch_bytes
-        simd.clear_bytes(own, sums_from)
-        gradient = (workspace if dy_staged else w) + dy_offset
+        simd.clear_bytes(own, cleared)
+        gradient = (w if dy_place == 0 else workspace if dy_place == 1 else own) + dy_offset
         blocks = layers * row_blocks * column_blocks
         batches = places // (planes * together)
         for unit in range(slot * units // slots, (slot + 1) * units // slots):
             k, split = unit // splits, unit % splits
-            if dots:
-                steps, full, valid = -(-Q // lanes), Q // lanes, Q % lanes
-            else:
-                steps, valid = Q, simd.word(present, k)
-                full = Q if valid >= lanes else 0
-            simd.clear_bytes(own + sums_from, blocks * block)
+            simd.clear_bytes(own + sums_from, vectors * blocks * block)
             dy_base = gradient + k // dy_divisor * dy_plane
             for batch in range(split * batches // splits, (split + 1) * batches // splits):
                 staged = k * batches + batch
-                simd.call(
-                    simd.word(stager, 0),
-                    (simd.word(stager, 1), x, w, y, bias, own, staged, workspace),
-                )
+                for i in range(stager_count):
+                    entry = simd.word(stagers, i)
+                    simd.call(
+                        simd.word(entry, 0),
+                        (simd.word(entry, 1), x, w, y, bias, own, staged, workspace),
+                    )
                 place = own + sums_from
-                for layer in range(layers):
-                    for r in range(row_blocks):
-                        image = own + simd.word(layer_x, layer) + simd.word(row_starts, r)
-                        for s in range(column_blocks):
-                            _, n, o, band = find_place(staged * together, images, depths, bands)
-                            bases = simd.lookup(image, columns, s * S, column_blocks * S - 1, S)
-                            sums = simd.load_tile(place, bits, lanes, count)
-                            for item in range(together):
-                                top, bottom = simd.word(band_from, band), simd.word(band_from, band + 1)
-                                whole = (bottom - top) // rho * rho
-                                dy = dy_base + n * dy_image + o * dy_depth + top * dy_row
-                                x_at = simd.shifted(bases, item * item_bytes)
-                                for p in range(0, whole, rho):
-                                    x_p, dy_p = simd.shifted(x_at, p * x_column), dy + p * dy_row
-                                    sums = slide_steps(
-                                        sums, x_p, x_row, x_step, dy_p, dy_row, dy_step,
-                                        0, full, 0, 0, rho, R, move, gap,
-                                    )  # fmt: skip
-                                    sums = slide_steps(
-                                        sums, x_p, x_row, x_step, dy_p, dy_row, dy_step,
-                                        full, steps, valid, 1, rho, R, move, gap,
-                                    )  # fmt: skip
-                                for p in range(whole, bottom - top):
-                                    x_p, dy_p = simd.shifted(x_at, p * x_column), dy + p * dy_row
-                                    sums = slide_steps(
-                                        sums, x_p, x_row, x_step, dy_p, dy_row, dy_step,
-                                        0, full, 0, 0, 1, R, move, gap,
-                                    )  # fmt: skip
-                                    sums = slide_steps(
-                                        sums, x_p, x_row, x_step, dy_p, dy_row, dy_step,
-                                        full, steps, valid, 1, 1, R, move, gap,
-                                    )  # fmt: skip
-                                _, n, o, band = next_place(0, n, o, band, images, depths, bands)
-                            simd.store_tile(sums, place)
-                            place += block
+                for v in range(vectors):
+                    if dots:
+                        steps, full, valid = -(-Q // lanes), Q // lanes, Q % lanes
+                    else:
+                        steps, valid = Q, max(simd.word(present, k) - v * lanes, 0)
+                        full = Q if valid >= lanes else 0
+                    for layer in range(layers):
+                        for r in range(row_blocks):
+                            image = own + simd.word(layer_x, layer) + simd.word(row_starts, r)
+                            image += v * vector
+                            for s in range(column_blocks):
+                                _, n, o, band = find_place(staged * together, images, depths, bands)
+                                bases = simd.lookup(image, columns, s * S, column_blocks * S - 1, S)
+                                sums = simd.load_tile(place, bits, lanes, count)
+                                for item in range(together):
+                                    top = simd.word(band_from, band)
+                                    height = simd.word(band_from, band + 1) - top
+                                    whole = height // rho * rho
+                                    dy = dy_base + n * dy_image + o * dy_depth + top * dy_row
+                                    dy += v * vector
+                                    x_at = simd.shifted(bases, item * item_bytes)
+                                    for p in range(0, whole, rho):
+                                        x_p, dy_p = (
+                                            simd.shifted(x_at, p * x_column),
+                                            dy + p * dy_row,
+                                        )
+                                        sums = slide_steps(
+                                            sums, x_p, x_row, x_step, dy_p, dy_row, dy_step,
+                                            0, full, 0, 0, rho, R, move,
+                                        )  # fmt: skip
+                                        sums = slide_steps(
+                                            sums, x_p, x_row, x_step, dy_p, dy_row, dy_step,
+                                            full, steps, valid, 1, rho, R, move,
+                                        )  # fmt: skip
+                                    for p in range(whole, height if rho > 1 else whole):
+                                        x_p, dy_p = (
+                                            simd.shifted(x_at, p * x_column),
+                                            dy + p * dy_row,
+                                        )
+                                        sums = slide_steps(
+                                            sums, x_p, x_row, x_step, dy_p, dy_row, dy_step,
+                                            0, full, 0, 0, 1, R, move,
+                                        )  # fmt: skip
+                                        sums = slide_steps(
+                                            sums, x_p, x_row, x_step, dy_p, dy_row, dy_step,
+                                            full, steps, valid, 1, 1, R, move,
+                                        )  # fmt: skip
+                                    _, n, o, band = next_place(0, n, o, band, images, depths, bands)
+                                simd.store_tile(sums, place)
+                                place += block
             target = workspace + partial + k * plane_sums + split * split_sums
             if dots:
                 simd.clear_bytes(target, blocks * count * size)
@@ -136,7 +149,7 @@ def correlate_gradient(
                     sums = simd.load_tile(own + sums_from + b * block, bits, lanes, count)
                     simd.add_sums(sums, target + b * count * size)
             else:
-                simd.copy_bytes(target, own + sums_from, blocks * block)
+                simd.copy_bytes(target, own + sums_from, vectors * blocks * block)
 
     return kernel
 

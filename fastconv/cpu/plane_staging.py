@@ -17,6 +17,7 @@ from numba.extending import overload
 
 from fastconv.cpu import simd
 from fastconv.cpu.program import reads
+from fastconv.cpu.staging import OPERAND_X
 
 
 @reads("units", "inner", "count", "scratch", "scratch_bytes", "cleared")
@@ -81,7 +82,7 @@ def _next_place(slow, fast, depth, band, fast_count, depths, bands):
 PLACES = ("together", "places", "fast_count", "depths", "bands", "band_from")
 
 _SOURCE = (
-    "operand", "slow_from", "fast_from", "depth", "depth_move", "depth_gap", "depth_taps",
+    "slow_from", "fast_from", "depth", "depth_move", "depth_gap", "depth_taps",
     "depth_before", "D", "row", "move", "reach", "before", "H", "plane", "pitch",
 )  # fmt: skip
 
@@ -103,9 +104,7 @@ def _clear_rows(target, first, last, pitch, bits, lanes):
     return run
 
 
-@reads(
-    *PLACES, *_SOURCE, "held", "channel", "start", "pixel", "count", "phases", "phase_target"
-)
+@reads(*PLACES, *_SOURCE, "held", "channel", "start", "pixel", "count", "phases", "phase_target")
 def stage_rows(bits: int, lanes: int, step: int) -> Any:
     """Copy bands of rows with pixels contiguous, the phases of a stride ``step`` side by side.
 
@@ -117,7 +116,7 @@ def stage_rows(bits: int, lanes: int, step: int) -> Any:
 
     def kernel(args, x, w, y, bias, own, unit, workspace):
         (together, places, fast_count, depths, bands, band_from,
-         operand, slow_from, fast_from, depth, depth_move, depth_gap, depth_taps,
+         slow_from, fast_from, depth, depth_move, depth_gap, depth_taps,
          depth_before, D, row, move, reach, before, H, plane, pitch, held, channel,
          start, pixel, count, phases, phase_target) = simd.words(args, fields)  # fmt: skip
         first, last = unit * together, min((unit + 1) * together, places)
@@ -125,8 +124,7 @@ def stage_rows(bits: int, lanes: int, step: int) -> Any:
         target = own
         for _ in range(first, last):
             top, bottom = simd.word(band_from, band), simd.word(band_from, band + 1)
-            origin = (x if operand == 0 else w) + simd.word(slow_from, slow) + start
-            origin += simd.word(fast_from, fast)
+            origin = x + start + simd.word(slow_from, slow) + simd.word(fast_from, fast)
             high = top * move - before
             height = (bottom - top - 1) * move + reach + 1
             low_row, high_row = min(max(-high, 0), height), max(min(H - high, height), 0)
@@ -171,7 +169,7 @@ def stage_rows(bits: int, lanes: int, step: int) -> Any:
     return kernel
 
 
-@reads(*PLACES, *_SOURCE, "start", "left", "count", "pixel", "by_slow", "present")
+@reads(*PLACES, "operand", *_SOURCE, "start", "left", "count", "pixel", "by_slow", "present")
 def stage_channels(bits: int, lanes: int, vectors: int) -> Any:
     """Copy bands of rows of a block of ``vectors`` vectors of channels, which are contiguous.
 
@@ -191,8 +189,8 @@ def stage_channels(bits: int, lanes: int, vectors: int) -> Any:
         target = own
         for _ in range(first, last):
             top, bottom = simd.word(band_from, band), simd.word(band_from, band + 1)
-            origin = (x if operand == 0 else w) + simd.word(slow_from, slow) + start
-            origin += simd.word(fast_from, fast)
+            origin = x if operand == OPERAND_X else own
+            origin += start + simd.word(slow_from, slow) + simd.word(fast_from, fast)
             high = top * move - before
             height = (bottom - top - 1) * move + reach + 1
             low_row, high_row = min(max(-high, 0), height), max(min(H - high, height), 0)
@@ -208,14 +206,75 @@ def stage_channels(bits: int, lanes: int, vectors: int) -> Any:
                     clear_rows(target, 0, low_row, pitch, bits, lanes)
                     clear_rows(target, max(high_row, low_row), height, pitch, bits, lanes)
                 for i in range(low_row, high_row):
-                    for j in range(count):
-                        for v in range(vectors):
-                            simd.split(
-                                (target + i * pitch + left + j * line + v * vector,),
-                                source + i * row + j * pixel + v * vector,
-                                here - v * lanes, bits, lanes,
-                            )  # fmt: skip
+                    to, line_from = target + i * pitch + left, source + i * row
+                    if here >= vectors * lanes:
+                        for j in range(count):
+                            pixels = simd.load_tile(line_from + j * pixel, bits, lanes, vectors)
+                            simd.store_tile(pixels, to + j * line)
+                    else:
+                        for j in range(count):
+                            for v in range(vectors):
+                                simd.split(
+                                    (to + j * line + v * vector,),
+                                    line_from + j * pixel + v * vector, here - v * lanes,
+                                    bits, lanes,
+                                )  # fmt: skip
                 target += plane
             slow, fast, o, band = next_place(slow, fast, o, band, fast_count, depths, bands)
+
+    return kernel
+
+
+@reads(*PLACES, "operand", "image", "channel", "pixels", "present", "by_slow", "base")
+def gather_channels(bits: int, lanes: int, vectors: int) -> Any:
+    """Copy the planes of a block of channels into the slot's memory, channels contiguous.
+
+    A plane's pixels are contiguous, all of it is one band, and a unit one place.
+    """
+    fields = len(gather_channels.fields)  # type: ignore[attr-defined]
+    size = bits // 8
+    vector = lanes * size
+    width = vectors * lanes
+
+    def kernel(args, x, w, y, bias, own, unit, workspace):
+        (_, _, fast_count, depths, bands, _,
+         operand, image, channel, pixels, present, by_slow,
+         base) = simd.words(args, fields)  # fmt: skip
+        slow, fast, _, _ = find_place(unit, fast_count, depths, bands)
+        k, n = (slow, fast) if by_slow else (fast, slow)
+        source = (x if operand == OPERAND_X else w) + n * image + k * width * channel
+        target = own + base
+        here = simd.word(present, k)
+        for v in range(vectors):
+            for p in range(0, pixels, lanes):
+                # What absent channels hold is never read: staging takes them for zeros.
+                simd.transpose_block(
+                    source + v * lanes * channel + p * size, channel, here - v * lanes,
+                    target + p * width * size + v * vector, width * size, pixels - p, bits, lanes,
+                )  # fmt: skip
+
+    return kernel
+
+
+@reads(*PLACES, "image", "channel", "pixels", "present", "base")
+def scatter_channels(bits: int, lanes: int, vectors: int) -> Any:
+    """Write the planes of a block of channels from the slot's memory, where they are contiguous."""
+    fields = len(scatter_channels.fields)  # type: ignore[attr-defined]
+    size = bits // 8
+    vector = lanes * size
+    width = vectors * lanes
+
+    def kernel(args, x, w, y, bias, own, unit, workspace):
+        (_, _, planes, depths, bands, _,
+         image, channel, pixels, present, base) = simd.words(args, fields)  # fmt: skip
+        n, k, _, _ = find_place(unit, planes, depths, bands)
+        target = y + n * image + k * width * channel
+        here = simd.word(present, k)
+        for v in range(vectors):
+            for p in range(0, pixels, lanes):
+                simd.transpose_block(
+                    own + base + p * width * size + v * vector, width * size, pixels - p,
+                    target + v * lanes * channel + p * size, channel, here - v * lanes, bits, lanes,
+                )  # fmt: skip
 
     return kernel

@@ -18,55 +18,55 @@ from fastconv.cpu.plane_staging import PLACES, find_place, next_place
 from fastconv.cpu.program import reads
 
 
-def slide_rows(tile, x, x_row, w, w_row, R, rho, vectors, taps, move, gap, broadcast):
-    """Sum over the ``R`` taps of a kernel's column.
+def slide_rows(tile, x, x_row, x_tap, w, w_row, R, rho, vectors, taps, move, broadcast):
+    """Sum over the ``R`` taps of a kernel's column, ``x_tap`` bytes apart in the image.
 
-    ``taps`` of them at a time, or, with ``taps`` 0, which a stride and a dilation of 1 allow, one
-    image row at a time, each reaching ``rho`` rows of sums.
+    ``taps`` of them at a time, for a dilation of 1 if there are several; or, with ``taps`` 0, for a
+    stride of 1 too, one image row at a time, each reaching ``rho`` rows of sums.
     """
     raise NotImplementedError("compiled code only")
 
 
 @overload(slide_rows, prefer_literal=True, inline="always")
-def _slide_rows(tile, x, x_row, w, w_row, R, rho, vectors, taps, move, gap, broadcast):
+def _slide_rows(tile, x, x_row, x_tap, w, w_row, R, rho, vectors, taps, move, broadcast):
     if not isinstance(taps, types.IntegerLiteral):
         return None
     T, RHO, V = taps.literal_value, rho.literal_value, vectors.literal_value
-    MOVE, GAP, SCALAR = move.literal_value, gap.literal_value, broadcast.literal_value
+    MOVE, SCALAR = move.literal_value, broadcast.literal_value
     BEFORE, LAST = RHO - 1, 2 * RHO - 1
-    END = BEFORE * MOVE + (T - 1) * GAP + 1
+    END = BEFORE * MOVE + T
 
-    def in_blocks(tile, x, x_row, w, w_row, R, rho, vectors, taps, move, gap, broadcast):
+    def in_blocks(tile, x, x_row, x_tap, w, w_row, R, rho, vectors, taps, move, broadcast):
         for r in range(0, R, T):
             tile = simd.slide(
-                tile, x + r * GAP * x_row, x_row, w + r * w_row, w_row,
-                0, END, RHO, V, T, MOVE, GAP, SCALAR,
+                tile, x + r * x_tap, x_row, w + r * w_row, w_row,
+                0, END, RHO, V, T, MOVE, SCALAR,
             )  # fmt: skip
         return tile
 
-    def row_by_row(tile, x, x_row, w, w_row, R, rho, vectors, taps, move, gap, broadcast):
+    def row_by_row(tile, x, x_row, x_tap, w, w_row, R, rho, vectors, taps, move, broadcast):
         # Rows that not all sums reach yet, rows that all do, rows that not all do any more.
-        tile = simd.slide(tile, x, x_row, w, w_row, 0, BEFORE, RHO, V, RHO, 1, 1, SCALAR)
+        tile = simd.slide(tile, x, x_row, w, w_row, 0, BEFORE, RHO, V, RHO, 1, SCALAR)
         for i in range(R - BEFORE):
             tile = simd.slide(
                 tile, x + i * x_row, x_row, w + i * w_row, w_row,
-                BEFORE, RHO, RHO, V, RHO, 1, 1, SCALAR,
+                BEFORE, RHO, RHO, V, RHO, 1, SCALAR,
             )  # fmt: skip
         x_last, w_last = x + (R - RHO) * x_row, w + (R - RHO) * w_row
-        return simd.slide(tile, x_last, x_row, w_last, w_row, RHO, LAST, RHO, V, RHO, 1, 1, SCALAR)
+        return simd.slide(tile, x_last, x_row, w_last, w_row, RHO, LAST, RHO, V, RHO, 1, SCALAR)
 
     return in_blocks if T else row_by_row
 
 
 @reads(
-    *PLACES, "O", "P", "Q", "item", "x_row", "x_column", "x_pixel",
+    *PLACES, "D", "P", "Q", "item", "x_row", "x_tap", "x_column", "x_pixel",
     "layers", "layer_x", "layer_w", "S", "columns", "w_columns", "R", "w_row",
     "weights_staged", "weights", "w_planes", "bias_from", "present",
     "y_own", "y_offset", "y_item", "y_image", "y_plane", "y_depth", "y_row", "y_pixel", "y_lane",
     "spill",
 )  # fmt: skip
 def correlate(
-    bits: int, lanes: int, rho: int, vectors: int, taps: int, move: int, gap: int, broadcast: int
+    bits: int, lanes: int, rho: int, vectors: int, taps: int, move: int, broadcast: int
 ) -> Any:
     """Correlate bands: ``rho`` rows by ``vectors`` vectors at a time.
 
@@ -81,7 +81,7 @@ def correlate(
 
     def kernel(args, x, w, y, bias, own, unit, workspace):
         (together, places, planes, depths, bands, band_from,
-         O, P, Q, item_bytes, x_row, x_column, x_pixel,
+         D, P, Q, item_bytes, x_row, x_tap, x_column, x_pixel,
          layers, layer_x, layer_w, S, columns, w_columns, R, w_row,
          weights_staged, weights, w_planes, bias_from, present,
          y_own, y_offset, y_item, y_image, y_plane, y_depth, y_row, y_pixel, y_lane,
@@ -90,7 +90,7 @@ def correlate(
         n, k, o, band = find_place(first, planes, depths, bands)
         for item in range(first, last):
             top, bottom = simd.word(band_from, band), simd.word(band_from, band + 1)
-            height = min(bottom, P) - top if o < O else 0
+            height = min(bottom, P) - top if o < D else 0
             w_base = (workspace if weights_staged else w) + weights + simd.word(w_planes, k)
             if y_own:
                 target = own + y_offset + (item - first) * y_item
@@ -120,9 +120,9 @@ def correlate(
                         weight = w_base + simd.word(layer_w, layer)
                         for s in range(S):
                             sums = slide_rows(
-                                sums, source + simd.word(columns, s), x_row,
+                                sums, source + simd.word(columns, s), x_row, x_tap,
                                 weight + simd.word(w_columns, s), w_row, R,
-                                rho, vectors, taps, move, gap, broadcast,
+                                rho, vectors, taps, move, broadcast,
                             )  # fmt: skip
                     to = y_at + q * y_pixel
                     if y_lane == size:

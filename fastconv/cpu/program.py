@@ -135,6 +135,8 @@ _OWN = ("scratch_bytes", "columns_bytes")  # constants that tell what each slot 
 def _word(constant: Constant) -> int:
     if isinstance(constant, Step):
         return int(constant.entry.ctypes.data)
+    if isinstance(constant, tuple):
+        raise TypeError("a tuple of steps is passed as a table of their addresses")
     if isinstance(constant, np.ndarray):
         if constant.dtype != np.int64 or not constant.flags.c_contiguous:
             raise TypeError(f"kernels read tables of contiguous int64, got {constant.dtype}")

@@ -1,4 +1,4 @@
-"""The phases of a stride s: elements dealt out in turn to s vectors, and woven into one run again."""
+"""The phases of a stride s: elements dealt out in turn to s vectors, and woven together again."""
 
 from __future__ import annotations
 

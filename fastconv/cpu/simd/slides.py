@@ -1,8 +1,8 @@
 """Sliding windows: each loaded vector of an image serves every row of sums that a kernel reaches.
 
 A tile is ``rho`` rows of sums. Row ``j`` meets tap ``r`` of a kernel's column at image row
-``j * move + r * gap`` (stride and dilation), so one image row often serves several rows of sums: it
-is loaded once.
+``j * move + r`` for a stride ``move``, so one image row often serves several rows of sums: it is
+loaded once.
 """
 
 from __future__ import annotations
@@ -27,28 +27,28 @@ from fastconv.cpu.simd.emit import (
 )
 
 
-def _meetings(rho: int, taps: int, move: int, gap: int) -> dict[int, list[tuple[int, int]]]:
+def _meetings(rho: int, taps: int, move: int) -> dict[int, list[tuple[int, int]]]:
     """The (row of sums, tap) that meet at each image row, in the rows' order."""
     met = defaultdict(list)
     for j in range(rho):
         for r in range(taps):
-            met[j * move + r * gap].append((j, r))
+            met[j * move + r].append((j, r))
     return dict(sorted(met.items()))
 
 
 @intrinsic(prefer_literal=True)
 def slide(
-    typingctx, tile, x, x_row, w, w_row, begin, end, rho, vectors, taps, move, gap, broadcast
+    typingctx, tile, x, x_row, w, w_row, begin, end, rho, vectors, taps, move, broadcast
 ):  # fmt: skip
     """Correlate image rows ``begin`` to ``end - 1`` with a kernel's column of ``taps`` taps.
 
-    Row ``j < rho`` of the tile, ``vectors`` vectors long, gains tap ``r`` at ``w + r * w_row`` times
-    the image row at ``x + i * x_row`` where ``i = j * move + r * gap``. A tap is a scalar if
+    Row ``j < rho`` of the tile, ``vectors`` vectors long, gains tap ``r`` at ``w + r * w_row``
+    times the image row at ``x + i * x_row`` where ``i = j * move + r``. A tap is a scalar if
     ``broadcast`` is 1, else as many vectors as a row of the tile.
     """
-    if not literals(begin, end, rho, vectors, taps, move, gap, broadcast):
+    if not literals(begin, end, rho, vectors, taps, move, broadcast):
         return None
-    shape = [a.literal_value for a in (rho, taps, move, gap)]
+    shape = [a.literal_value for a in (rho, taps, move)]
     met = _meetings(*shape)
     rows = [i for i in met if begin.literal_value <= i < end.literal_value]
     count, lanes, size = vectors.literal_value, tile.lanes, size_of(tile.dtype)
@@ -84,25 +84,23 @@ def slide(
         return value
 
     places = [types.int64] * 4
-    signature = tile(
-        tile, *places, begin, end, rho, vectors, taps, move, gap, broadcast
-    )
+    signature = tile(tile, *places, begin, end, rho, vectors, taps, move, broadcast)
     return signature, codegen
 
 
 @intrinsic(prefer_literal=True)
 def slide_gradient(
-    typingctx, tile, columns, x_row, dy, dy_row, valid, masked, rho, taps, move, gap
+    typingctx, tile, columns, x_row, dy, dy_row, valid, masked, rho, taps, move
 ):  # fmt: skip
     """Add ``rho`` rows of an output gradient times the image to the sums of a kernel's taps.
 
     Sum ``(r, s)`` of the tile, ``r < taps``, gains the gradient's row at ``dy + j * dy_row`` times
-    the image's at ``columns[s] + (j * move + r * gap) * x_row``, for each ``j < rho``. With ``masked``
+    the image's at ``columns[s] + (j * move + r) * x_row``, for each ``j < rho``. With ``masked``
     1 only the first ``valid`` lanes of both are read: zero times a neighbour's NaN would be NaN.
     """
-    if not literals(masked, rho, taps, move, gap):
+    if not literals(masked, rho, taps, move):
         return None
-    met = _meetings(*[a.literal_value for a in (rho, taps, move, gap)])
+    met = _meetings(*[a.literal_value for a in (rho, taps, move)])
     width, height = len(columns), rho.literal_value
     lanes = tile.lanes
 
@@ -129,5 +127,5 @@ def slide_gradient(
         return value
 
     places = [types.int64] * 4
-    signature = tile(tile, columns, *places, masked, rho, taps, move, gap)
+    signature = tile(tile, columns, *places, masked, rho, taps, move)
     return signature, codegen
