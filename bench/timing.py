@@ -10,6 +10,7 @@ from typing import Any
 
 MIN_ROUNDS = 5
 MAX_ROUNDS = 1000
+LONG_SECONDS = 0.02  # a call of this length is warm after one
 SAMPLE_SECONDS = 2e-4  # a call shorter than this is repeated within one sample
 
 
@@ -82,8 +83,9 @@ def _rest_and_warm(call: Callable[[], Any], seconds: float) -> None:
 
 def _repetitions(call: Callable[[], Any]) -> int:
     """How many calls make one sample long enough for the clock; warms the call up, too."""
-    call()
-    once = min(_seconds(call, 1) for _ in range(2))
+    once = _seconds(call, 1)
+    if once < LONG_SECONDS:
+        once = min(once, _seconds(call, 1), _seconds(call, 1))
     return max(1, round(SAMPLE_SECONDS / max(once, 1e-9)))
 
 
