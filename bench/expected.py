@@ -77,6 +77,7 @@ def _mixed(array: Array, axis: int, mixes: Array) -> Array:
     groups, count, channels = mixes.shape
     images = array if axis == 1 else array[None]
     mixed = np.empty((len(images), groups, count, images[0, 0].size))
-    for image, target in zip(images, mixed, strict=True):  # one in float64 at a time
-        np.matmul(mixes, image.astype(np.float64).reshape(groups, channels, -1), out=target)
+    with np.errstate(invalid="ignore"):  # an infinity becomes NaN, which is an error
+        for image, target in zip(images, mixed, strict=True):  # one in float64 at a time
+            np.matmul(mixes, image.astype(np.float64).reshape(groups, channels, -1), out=target)
     return mixed

@@ -1,5 +1,6 @@
 """JAX: XLA's CPU compiler, each pass one compiled function."""
 
+import functools
 import importlib
 import os
 from collections.abc import Callable, Iterator
@@ -26,15 +27,7 @@ class Jax(Peer):
     name = "jax"
 
     def __init__(self) -> None:
-        if not (hasattr(os, "sched_setaffinity") and os.path.isdir(_TASKS)):
-            importlib.import_module("jax")
-            raise Unusable("jax: its threads cannot be bounded on this system")
-        before = set(os.listdir(_TASKS))
-        self.jax = importlib.import_module("jax")
-        self.cpu = self.jax.devices("cpu")[0]
-        with self.jax.default_device(self.cpu):
-            self.jax.jit(lambda a: a @ a)(np.ones((64, 64), np.float32)).block_until_ready()
-        self._workers = [int(task) for task in set(os.listdir(_TASKS)) - before]
+        self.jax, self.cpu, self._workers = _started()
 
     @contextmanager
     def threads(self, count: int) -> Iterator[None]:
@@ -102,6 +95,23 @@ class Jax(Peer):
             return transposed(dy)[0]
 
         return self._call(case, gradient, "w", "dy")
+
+
+@functools.cache
+def _started() -> tuple[Any, Any, tuple[int, ...]]:
+    """JAX, its CPU, and the threads that came with it when it was started here, once a process."""
+    bounded = hasattr(os, "sched_setaffinity") and os.path.isdir(_TASKS)
+    before = set(os.listdir(_TASKS)) if bounded else set()
+    jax = importlib.import_module("jax")
+    cpu = jax.devices("cpu")[0]
+    with jax.default_device(cpu):
+        jax.jit(lambda a: a @ a)(np.ones((64, 64), np.float32)).block_until_ready()
+    workers = set(os.listdir(_TASKS)) - before if bounded else set()
+    if not workers:
+        raise Unusable(
+            "jax: its threads cannot be told apart and bounded here: no figures beside it"
+        )
+    return jax, cpu, tuple(map(int, workers))
 
 
 def _ordered(case: Case, name: str) -> Array:
