@@ -11,7 +11,9 @@ from typing import Any
 import click
 
 from bench.case import PASSES
+from bench.isa import NATIVE
 from bench.recorder import PARTIAL, RESULTS
+from bench.roofline import LARGE
 from bench.suites import SUITES
 
 START, END = "<!-- ratios -->", "<!-- /ratios -->"
@@ -145,12 +147,34 @@ def _caption(reports: Sequence[Report]) -> str:
     )
     dates = sorted({report["date"][:10] for report in reports})
     text = (
-        f"{machine['cpu']}, {machine['cores']} cores, Numba {_versions(reports, 'numba')}, "
+        f"{machine['cpu']}, {machine['cores']} cores{_held(machine)}, "
+        f"Numba {_versions(reports, 'numba')}, "
         f"{' and '.join(dict.fromkeys((dates[0], dates[-1])))}. Geometric means over the layers, "
         f"the lowest ratio in brackets; {_algorithms(reports)}. The fastest peer, and in how many "
         f"cases it was: {peers}. Of {len(rated)} cases {slower} are under 1.00."
+        f"{_share_of_peak(rows)}"
     )
     return textwrap.fill(text, 100, break_long_words=False, break_on_hyphens=False)
+
+
+def _held(machine: dict[str, Any]) -> str:
+    return "" if machine["held_to"] == NATIVE else f", ours and the peers held to {machine['isa']}"
+
+
+def _share_of_peak(rows: Rows) -> str:
+    """How near the multiply-add peak the direct algorithm's large layers run."""
+    shares = [
+        row["percent_of_peak"]
+        for row in rows
+        if row["algorithm"] == "direct" and row["flops"] > LARGE and row["percent_of_peak"]
+    ]
+    if not shares:
+        return ""
+    middle = statistics.median(shares)
+    return (
+        f" On layers of more than {LARGE / 1e6:.0f} MFLOP `direct` reaches {middle:.0f} % of the "
+        f"measured multiply-add peak (median of {len(shares)}), all that a call does included."
+    )
 
 
 def _versions(reports: Sequence[Report], package: str) -> str:
