@@ -119,7 +119,10 @@ def sampled(
     threads: int,
     settings: Settings,
 ) -> tuple[dict[str, float], dict[str, Sample]]:
-    """Check every contestant's values, then time them together; errors, and times if ``timed``."""
+    """Check every contestant's values, then time them together; errors, and times if ``timed``.
+
+    The first contestant is timed in every round.
+    """
     with ExitStack() as stack:
         for peer in contestants:
             stack.enter_context(peer.threads(threads))
@@ -129,8 +132,10 @@ def sampled(
             for peer in contestants
         }
         settle = SETTLE_SECONDS if threads > 1 else 0.0
-        timed = settings.timed
-        return errors, interleaved(calls, settings.budget, settle=settle) if timed else {}
+        if not settings.timed:
+            return errors, {}
+        stays = contestants[0].name
+        return errors, interleaved(calls, settings.budget, settle=settle, stays=stays)
 
 
 def measure(

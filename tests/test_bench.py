@@ -135,6 +135,26 @@ def test_rounds_are_shared_and_interleaved() -> None:
     assert changes >= 4
 
 
+def test_long_rounds_are_few_and_beaten_contestants_sit_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr("bench.timing.time.perf_counter", lambda: now[0])
+
+    def taking(seconds: float) -> Callable[[], None]:
+        return lambda: now.__setitem__(0, now[0] + seconds)
+
+    peers = {"peer": taking(1.0), "near": taking(2.0), "far": taking(4.0)}
+    for ours in (0.125, 9.0):  # whichever it is, the peers are compared with each other
+        calls = {"ours": taking(ours), **peers}
+        samples = interleaved(calls, budget=5.0, stays="ours")
+        rounds = {name: len(sample.seconds) for name, sample in samples.items()}
+        assert rounds == {"ours": 3, "peer": 3, "near": 3, "far": 2}
+        assert ratio(samples["ours"], samples["far"]) == pytest.approx(4 / ours)
+    patient = interleaved(calls, budget=33.0, stays="ours")
+    assert {len(sample.seconds) for sample in patient.values()} == {5}
+
+
 def test_ratio_is_the_median_of_the_rounds() -> None:
     ours, peer = Sample((1.0, 2.0, 4.0)), Sample((2.0, 2.0, 12.0))
     assert ratio(ours, peer) == 2.0
