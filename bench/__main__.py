@@ -1,24 +1,30 @@
-"""``python -m bench``: ours beside each peer, checked first, in one table."""
+"""``python -m bench``: ours beside each peer, checked first, in one table a suite."""
 
-import re
 import sys
-from dataclasses import asdict
 from pathlib import Path
 
 import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from bench import machine, report, suites
+from bench import isa, machine, report, suites
 from bench.case import LAYOUTS, PASSES
-from bench.choices import split_counts, split_names
+from bench.choices import hold_to, split_counts, split_names, split_suites, suite_layers
 from bench.peers import PEERS, Peer, find_peers
+from bench.recorder import Recorder, result_name
 from bench.run import Refusal, Row, Settings, run
 from fastconv.dispatch import ALGORITHMS
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--suite", type=click.Choice(suites.SUITES), help="Default: a few of each kind.")
+@click.option(
+    "--suite",
+    "names",
+    callback=split_suites,
+    default=suites.SHORT_SUITE,
+    metavar="NAMES",
+    help=f"Some of {', '.join(suites.SUITES)}, or all. Default: a few layers of each kind.",
+)
 @click.option("--passes", callback=split_names(PASSES), default=",".join(PASSES), show_default=True)
 @click.option("--threads", callback=split_counts, default="1", show_default=True)
 @click.option("--layout", type=click.Choice(LAYOUTS), default="nchw", show_default=True)
@@ -27,10 +33,24 @@ from fastconv.dispatch import ALGORITHMS
 @click.option("--batch", type=click.IntRange(1), help="N for every layer, instead of its own.")
 @click.option("--peers", callback=split_names(PEERS), default=",".join(PEERS), show_default=True)
 @click.option("--budget", type=float, default=1.0, show_default=True, help="Seconds a figure.")
+@click.option(
+    "--isa",
+    "isa_name",
+    type=click.Choice(isa.ISAS),
+    default=isa.NATIVE,
+    show_default=True,
+    help="Hold ours and the peers to it, in a child process.",
+)
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Also write a file.")
+@click.option(
+    "--results",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="FOLDER",
+    help="Write a file a suite, named for bench.tables; whole suites only.",
+)
 @click.option("--smoke", is_flag=True, help="Tiny layers, values checked, nothing timed.")
 def main(
-    suite: str | None,
+    names: tuple[str, ...],
     passes: tuple[str, ...],
     threads: tuple[int, ...],
     layout: str,
@@ -39,34 +59,42 @@ def main(
     batch: int | None,
     peers: tuple[str, ...],
     budget: float,
+    isa_name: str,
     json_path: Path | None,
+    results: Path | None,
     smoke: bool,
 ) -> None:
     """Time fastconv beside its peers on the same arrays, in the same run.
 
     Every value is checked before anything is timed: the worked example for the kernel, and
     each contestant's result against float64 on the very arrays. A wrong one is not timed, and
-    the exit status is 1.
+    the exit status is 1. Files grow row by row: a run that is cut keeps what it has.
     """
+    chosen = suite_layers(names, layers, batch)
+    if json_path and len(chosen) > 1:
+        raise click.UsageError("--json takes one suite; --results FOLDER writes a file for each")
+    if results and (layers or batch or algorithm != "auto" or suites.SHORT_SUITE in names):
+        raise click.UsageError("--results keeps whole suites, with their own N, computed by auto")
+    hold_to(isa_name, "bench")
     console = Console(width=None if sys.stdout.isatty() else 120)
     contestants, missing = find_peers(peers)
     for sentence in missing:
         console.print(sentence)
     if smoke:
         sys.exit(_smoke(console, contestants))
-    chosen = suites.read_suite(suite, batch) if suite else suites.short_suite(batch)
-    chosen = tuple(layer for layer in chosen if re.search(layers, layer.name))
-    if not chosen:
-        raise click.UsageError(f"--layers {layers!r} matches no layer of the suite")
     settings = Settings(passes, threads, layout, algorithm, budget)
-    dtypes = tuple(sorted({layer.dtype for layer in chosen}))
+    dtypes = tuple(sorted({layer.dtype for rows in chosen.values() for layer in rows}))
     described = machine.describe(dtypes, threads)
     console.print(*report.machine_lines(described), sep="\n")
-    rows, refusals = _collect(console, chosen, contestants, settings)
-    _print_report(console, chosen, rows, refusals)
-    if json_path:
-        report.write_json(json_path, described, asdict(settings), rows, refusals)
-    sys.exit(1 if refusals else 0)
+    refused = False
+    for suite, suites_layers in chosen.items():
+        path = results / result_name(suite, layout, described) if results else json_path
+        recorder = Recorder(path, suite, described, settings) if path else None
+        console.print(f"\n[bold]{suite}[/]")
+        rows, refusals = _collect(console, suites_layers, contestants, settings, recorder)
+        _print_report(console, suites_layers, rows, refusals)
+        refused |= bool(refusals)
+    sys.exit(1 if refused else 0)
 
 
 def _collect(
@@ -74,6 +102,7 @@ def _collect(
     layers: tuple[suites.Layer, ...],
     peers: list[Peer],
     settings: Settings,
+    recorder: Recorder | None,
 ) -> tuple[list[Row], list[Refusal]]:
     rows: list[Row] = []
     refusals: list[Refusal] = []
@@ -83,7 +112,13 @@ def _collect(
         task = progress.add_task("first figure", total=total)
         for outcome in run(layers, peers, settings):
             (rows if isinstance(outcome, Row) else refusals).append(outcome)  # type: ignore[arg-type]
+            if recorder:
+                recorder.add(outcome)
             progress.update(task, advance=1, description=f"{outcome.layer} {outcome.pass_name}")
+    if recorder:
+        recorder.finish()
+    if left_out := total - len(rows) - len(refusals):
+        console.print(f"left out, as {settings.algorithm} cannot do them: {left_out} figures")
     return rows, refusals
 
 
@@ -94,11 +129,11 @@ def _print_report(
     refusals: list[Refusal],
 ) -> None:
     console.print(report.table(rows))
-    for layer in layers:
-        if layer.note:
-            console.print(f"{layer.name}: {layer.note}")
+    lines = [f"{layer.name}: {layer.note}" for layer in layers if layer.note]
     for name, mean in report.geometric_means(rows).items():
-        console.print(f"geometric mean of the ratios, {name}: {mean:.2f}")
+        lines.append(f"geometric mean of the ratios, {name}: {mean:.2f}")
+    for line in (*lines, *report.slower_lines(rows), *report.low_lines(rows)):
+        console.print(line, highlight=False)
     _print_refusals(console, refusals)
 
 

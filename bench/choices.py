@@ -1,9 +1,15 @@
-"""Command-line values that are lists: ``a,b`` split, each part checked."""
+"""Command-line values that the benchmarks share: lists, suites, an instruction set."""
 
+import re
+import sys
 from collections.abc import Callable
 
 import click
 from click import Context, Parameter
+
+from bench import isa
+from bench.suites import SHORT_SUITE, SUITES, Layer, read_suite
+from fastconv.machine import machine_info
 
 
 def split_names(choices: tuple[str, ...]) -> Callable[[Context, Parameter, str], tuple[str, ...]]:
@@ -25,3 +31,41 @@ def split_counts(ctx: Context, param: Parameter, value: str) -> tuple[int, ...]:
     if not all(part.isdecimal() and int(part) > 0 for part in parts):
         raise click.BadParameter(f"{value!r}: needs numbers above 0, as in 1,2", ctx, param)
     return tuple(int(part) for part in parts)
+
+
+def split_suites(ctx: Context, param: Parameter, value: str) -> tuple[str, ...]:
+    """A callback that splits ``resnet50,everyday``, or takes ``all`` for every suite."""
+    if value == "all":
+        return SUITES
+    return split_names((*SUITES, SHORT_SUITE))(ctx, param, value)
+
+
+def suite_layers(
+    suites: tuple[str, ...], pattern: str, batch: int | None
+) -> dict[str, tuple[Layer, ...]]:
+    """The layers of each suite whose names ``pattern`` finds; a usage error where none is left."""
+    try:
+        search = re.compile(pattern).search
+    except re.error as error:
+        raise click.UsageError(f"--layers {pattern!r} is no regular expression: {error}") from error
+    chosen = {
+        name: tuple(layer for layer in read_suite(name, batch) if search(layer.name))
+        for name in suites
+    }
+    if not any(chosen.values()):
+        raise click.UsageError(f"--layers {pattern!r} matches no layer of the suite")
+    return {name: layers for name, layers in chosen.items() if layers}
+
+
+def hold_to(isa_name: str, module: str) -> None:
+    """Go on in a child process where this one is not held to the instruction set asked for.
+
+    In the child this checks that the kernels' vectors are what was asked for.
+    """
+    if isa_name == isa.NATIVE:
+        return
+    if isa.held() != isa_name:
+        sys.exit(isa.run_held(isa_name, module, sys.argv[1:]))
+    bits = machine_info().vector_bits
+    if bits != isa.VECTOR_BITS[isa_name]:
+        raise click.ClickException(f"held to {isa_name}, the kernels have {bits}-bit vectors")

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from bench import machine, suites
-from bench.case import LAYOUTS, Array, Case, make_case
+from bench.case import LAYOUTS, Case, make_case
+from bench.expected import Expected, expect
 from bench.peers import PEERS, Ours, find_peers
-from bench.reference import reference
 from bench.run import WrongResult, check_anchor, checked_error
 from fastconv.dispatch import ALGORITHMS
 
@@ -37,10 +37,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @functools.lru_cache(maxsize=1)
-def _prepared(layer: suites.Layer, layout: str, pass_name: str) -> tuple[Case, Array]:
+def _prepared(layer: suites.Layer, layout: str, pass_name: str) -> tuple[Case, Expected]:
     """The arrays and the float64 result: kept for the tests of one group, which follow."""
     case = make_case(layer, layout)
-    return case, reference(case, pass_name)
+    return case, expect(case, pass_name)
 
 
 @pytest.fixture(scope="session")
@@ -66,24 +66,27 @@ def bench(benchmark: Any, pytestconfig: pytest.Config, anchored: Callable[[str],
 
     def run(layer: suites.Layer, contestant: str, pass_name: str) -> None:
         peer = peers[contestant]
-        if not peer.available(layer, pass_name):
+        case, expected = _prepared(layer, option.fc_layout, pass_name)
+        if not peer.takes(case, pass_name):
             pytest.skip(f"{contestant} does not do this layer")
         anchored(layer.dtype)
-        case, expected = _prepared(layer, option.fc_layout, pass_name)
         benchmark.group = f"{layer.name} {pass_name}: {layer}"
         with peer.threads(option.fc_threads):
             try:
-                error = checked_error(peer, case, pass_name, expected)
+                call = peer.prepare(case, pass_name)
+                error = checked_error(peer, case, pass_name, expected, call)
             except WrongResult as wrong:
                 pytest.fail(f"not timed: {wrong}", pytrace=False)
-            benchmark(peer.prepare(case, pass_name))
+            benchmark(call)
         benchmark.extra_info.update(
             contestant=contestant,
             layout=option.fc_layout,
             threads=option.fc_threads,
             error_vs_float64=error,
             versions=machine.versions(),
-            algorithm=ours.chosen(case, pass_name) if contestant == ours.name else None,
+            algorithm=ours.explained(case, pass_name).algorithm
+            if contestant == ours.name
+            else None,
         )
         if benchmark.stats:  # absent under --benchmark-disable
             gflops = layer.geometry.flops / benchmark.stats.stats.median / 1e9

@@ -11,9 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
+from llvmlite import binding as llvm
 from numba import njit
 
 import fastconv
+from bench import isa
 from fastconv.cpu import simd
 from fastconv.cpu.planning import column_tile
 from fastconv.machine import machine_info
@@ -22,7 +24,8 @@ VECTORS = 2  # of a tile's rows
 ROUNDS = 1_000_000
 COPY_BYTES = 256 * 2**20  # far beyond any last-level cache's share
 REPEATS = 5
-PACKAGES = ("numba", "llvmlite", "numpy", "scipy", "torch")
+PACKAGES = ("numba", "llvmlite", "numpy", "scipy", "torch", "jax", "jaxlib", "onnxruntime")
+_ISAS = {512: "avx512", 256: "avx2"}  # of the vectors on x86-64
 
 
 def _tile_loop(bits: int, lanes: int, m: int) -> Any:
@@ -128,7 +131,12 @@ def blas() -> list[str]:
 def describe(dtypes: tuple[str, ...], threads: tuple[int, ...]) -> dict[str, Any]:
     """The machine as a report states it: names, versions, and the two measured bounds."""
     found = machine_info()
+    vectors = _ISAS.get(found.vector_bits) if platform.machine() in ("x86_64", "AMD64") else None
     return {
+        "host": llvm.get_host_cpu_name(),  # whatever processor the kernels are compiled for
+        "isa": vectors or f"{platform.machine().lower()}_{found.vector_bits}",
+        "held_to": isa.held(),
+        "environment": isa.variables(isa.held()),
         "cpu": f"{found.processor} ({found.target}, {found.vector_bits}-bit vectors)",
         "cores": os.cpu_count(),
         "system": f"{platform.system()} {platform.machine()}",

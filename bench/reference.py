@@ -46,7 +46,8 @@ def _forward(case: Case) -> Array:
 def _weight(case: Case) -> Array:
     layer = case.layer
     dy, x = _grouped_gradient(case), _padded(case)
-    dw = np.zeros(_grouped_weight(case).shape)
+    channels = layer.K // layer.groups, layer.C // layer.groups
+    dw = np.zeros((layer.groups, *channels, layer.R, layer.S))
     for r, s, rows, columns in _taps(layer):
         products = dy @ _pixels(x, rows, columns).swapaxes(2, 3)
         dw[:, :, :, r, s] = products.sum(axis=0)
@@ -56,12 +57,12 @@ def _weight(case: Case) -> Array:
 def _input(case: Case) -> Array:
     layer = case.layer
     w, dy = _grouped_weight(case), _grouped_gradient(case)
-    dx = np.zeros(_padded(case).shape)
-    P, Q = layer.geometry.output
+    (top, left), (P, Q) = layer.padding, layer.geometry.output
+    channels = layer.C // layer.groups
+    dx = np.zeros((layer.N, layer.groups, channels, layer.H + 2 * top, layer.W + 2 * left))
     for r, s, rows, columns in _taps(layer):
         products = w[:, :, :, r, s].swapaxes(1, 2) @ dy
         dx[:, :, :, rows, columns] += products.reshape(*products.shape[:3], P, Q)
-    top, left = layer.padding
     inner = dx[:, :, :, top : top + layer.H, left : left + layer.W]
     return inner.reshape(layer.geometry.input_shape)
 

@@ -6,13 +6,18 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
-from bench.case import Array, Case, make_case
-from bench.machine import fma_peak
-from bench.peers import Ours, Peer
-from bench.reference import reference, relative_error, tolerance
+import numpy as np
+
+from bench.case import Case, make_case
+from bench.expected import Expected, expect
+from bench.machine import copy_bandwidth, fma_peak
+from bench.peers import Call, Ours, Peer
+from bench.reference import tolerance
+from bench.roofline import low_reason, percent
 from bench.suites import Layer
-from bench.timing import interleaved, ratio
+from bench.timing import Sample, interleaved, ratio
 from fastconv import worked_example
+from fastconv.cpu import simd
 
 
 class WrongResult(Exception):
@@ -36,10 +41,16 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One layer, pass and thread count; times are medians, in seconds."""
+    """One layer, pass and thread count; times are medians, in seconds.
+
+    ``nbytes`` are those that must move at least: each operand read once, the result written once.
+    ``bound`` is the roofline that they, the measured peak and the measured bandwidth of a copy
+    make. Operands that lie in a cache may pass it, and Winograd's algorithms the peak as well.
+    """
 
     layer: str
     shape: str
+    kind: str
     dtype: str
     pass_name: str
     layout: str
@@ -47,6 +58,7 @@ class Row:
     algorithm: str
     count: int
     flops: int
+    nbytes: int
     errors: dict[str, float]
     seconds: dict[str, float]
     spread: dict[str, float]
@@ -54,6 +66,9 @@ class Row:
     best_peer: str | None
     gflops: float | None
     percent_of_peak: float | None
+    bound_gflops: float | None
+    percent_of_bound: float | None
+    low_reason: str | None
     note: str
 
     @property
@@ -81,10 +96,12 @@ def check_anchor(dtype: str, algorithm: str) -> None:
         raise WrongResult(f"algorithm {algorithm!r}: {error}") from error
 
 
-def checked_error(peer: Peer, case: Case, pass_name: str, expected: Array) -> float:
+def checked_error(
+    peer: Peer, case: Case, pass_name: str, expected: Expected, call: Call | None = None
+) -> float:
     """The peer's error against float64 on the case's arrays; `WrongResult` beyond rounding."""
-    result = peer.prepare(case, pass_name)()
-    error = relative_error(result if hasattr(result, "base") else result.numpy(), expected)
+    result = (call or peer.prepare(case, pass_name))()
+    error = expected.error(peer.array(result, case, pass_name))
     bound = tolerance(case.layer, pass_name)
     if error > bound:
         raise WrongResult(
@@ -94,47 +111,79 @@ def checked_error(peer: Peer, case: Case, pass_name: str, expected: Array) -> fl
     return error
 
 
+def sampled(
+    contestants: Sequence[Peer],
+    case: Case,
+    pass_name: str,
+    expected: Expected,
+    threads: int,
+    settings: Settings,
+) -> tuple[dict[str, float], dict[str, Sample]]:
+    """Check every contestant's values, then time them together; errors, and times if ``timed``.
+
+    The first contestant is timed in every round.
+    """
+    with ExitStack() as stack:
+        for peer in contestants:
+            stack.enter_context(peer.threads(threads))
+        calls = {peer.name: peer.prepare(case, pass_name) for peer in contestants}
+        errors = {
+            peer.name: checked_error(peer, case, pass_name, expected, calls[peer.name])
+            for peer in contestants
+        }
+        settle = SETTLE_SECONDS if threads > 1 else 0.0
+        if not settings.timed:
+            return errors, {}
+        stays = contestants[0].name
+        return errors, interleaved(calls, settings.budget, settle=settle, stays=stays)
+
+
 def measure(
     case: Case,
     pass_name: str,
-    expected: Array,
+    expected: Expected,
     peers: Sequence[Peer],
     threads: int,
     settings: Settings,
 ) -> Row:
-    """Check every contestant's values, then time them together (or not, if not ``timed``)."""
+    """One figure: every contestant checked, then timed beside the others."""
     layer, flops = case.layer, case.layer.geometry.flops
     ours = Ours(settings.algorithm)
     check_anchor(layer.dtype, settings.algorithm)
-    contestants = [ours, *(peer for peer in peers if peer.available(layer, pass_name))]
-    with ExitStack() as stack:
-        for peer in contestants:
-            stack.enter_context(peer.threads(threads))
-        errors = {p.name: checked_error(p, case, pass_name, expected) for p in contestants}
-        calls = {p.name: p.prepare(case, pass_name) for p in contestants}
-        settle = SETTLE_SECONDS if threads > 1 else 0.0
-        samples = interleaved(calls, settings.budget, settle=settle) if settings.timed else {}
-        algorithm = ours.chosen(case, pass_name)
+    contestants = [ours, *(peer for peer in peers if peer.takes(case, pass_name))]
+    errors, samples = sampled(contestants, case, pass_name, expected, threads, settings)
+    plan = ours.explained(case, pass_name)
     seconds = {name: sample.median for name, sample in samples.items()}
     rivals = [name for name in seconds if name != ours.name]
-    gflops = flops / seconds[ours.name] / 1e9 if seconds else None
+    gflops = peak = bound = reason = None
+    if seconds:
+        gflops = flops / seconds[ours.name] / 1e9
+        peak = fma_peak(layer.dtype, threads)
+        bound = plan.roofline(peak, copy_bandwidth(threads))
+        lanes = simd.VECTOR_BITS // (8 * np.dtype(layer.dtype).itemsize)
+        reason = low_reason(layer, pass_name, lanes, gflops, peak, bound)
     return Row(
         layer=layer.name,
         shape=str(layer),
+        kind=layer.kind,
         dtype=layer.dtype,
         pass_name=pass_name,
         layout=case.layout,
         threads=threads,
-        algorithm=algorithm,
+        algorithm=plan.algorithm,
         count=layer.count,
         flops=flops,
+        nbytes=plan.bytes,
         errors=errors,
         seconds=seconds,
         spread={name: sample.spread for name, sample in samples.items()},
         ratios={name: ratio(samples[ours.name], samples[name]) for name in rivals},
         best_peer=min(rivals, key=seconds.__getitem__, default=None),
         gflops=gflops,
-        percent_of_peak=gflops and 100 * gflops / fma_peak(layer.dtype, threads),
+        percent_of_peak=percent(gflops, peak) if gflops and peak else None,
+        bound_gflops=bound,
+        percent_of_bound=percent(gflops, bound) if gflops and bound else None,
+        low_reason=reason,
         note=layer.note,
     )
 
@@ -142,11 +191,17 @@ def measure(
 def run(
     layers: Sequence[Layer], peers: Sequence[Peer], settings: Settings
 ) -> Iterator[Row | Refusal]:
-    """Every layer, pass and thread count in turn, each either measured or refused."""
+    """Every layer, pass and thread count in turn, each either measured or refused.
+
+    What the settings' algorithm cannot do is left out.
+    """
+    ours = Ours(settings.algorithm)
     for layer in layers:
         case = make_case(layer, settings.layout)
         for pass_name in settings.passes:
-            expected = reference(case, pass_name)
+            if not ours.takes(case, pass_name):
+                continue
+            expected = expect(case, pass_name)
             for threads in settings.threads:
                 yield _attempt(case, pass_name, expected, peers, threads, settings)
 

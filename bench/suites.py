@@ -9,6 +9,7 @@ from fastconv.geometry import ConvGeometry, forward_geometry
 
 SHAPES = Path(__file__).parent / "shapes"
 SUITES = ("resnet50", "deepbench_train", "mobilenet_v1_dw", "everyday")
+SHORT_SUITE = "short"  # a few layers of each kind, from all of them
 DEFAULT_BATCH = 8  # for the tables of layers that name no batch size
 MEMORY_BUDGET = 2 * 2**30  # bytes for ours and one peer's arrays together
 
@@ -55,6 +56,16 @@ class Layer:
             self.groups,
             2,
         )
+
+    @property
+    def kind(self) -> str:
+        """What sort of layer this is: reports give each sort a line of its own."""
+        if self.groups > 1:
+            return "depthwise" if self.groups == self.C else "grouped"
+        if self.R * self.S == 1:
+            return "1x1"
+        plain = self.stride == self.dilation == (1, 1)
+        return "3x3, stride 1" if plain and self.R == self.S == 3 else "other"
 
     def reduction(self, pass_name: str) -> int:
         """How many products one element of the pass's result sums, at most."""
@@ -120,7 +131,9 @@ def within_memory(layer: Layer, budget: int = MEMORY_BUDGET) -> Layer:
 def read_suite(
     name: str, batch: int | None = None, budget: int = MEMORY_BUDGET
 ) -> tuple[Layer, ...]:
-    """The layers of one of `SUITES`, each with batch size ``batch`` if one is given."""
+    """The layers of one of `SUITES`, or the short one, with batch size ``batch`` if given."""
+    if name == SHORT_SUITE:
+        return short_suite(batch)
     if name not in SUITES:
         raise ValueError(f"suite: got {name!r}, needs one of {', '.join(SUITES)}")
     with (SHAPES / f"{name}.csv").open(encoding="utf-8", newline="") as file:

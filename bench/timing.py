@@ -9,7 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 MIN_ROUNDS = 5
+FEW_ROUNDS = 3  # are enough where each takes longer than the budget
+BEATEN = 3.0  # times as long as the fastest: such a contestant's long calls are timed twice
 MAX_ROUNDS = 1000
+LONG_SECONDS = 0.02  # a call of this length is warm after one
 SAMPLE_SECONDS = 2e-4  # a call shorter than this is repeated within one sample
 
 
@@ -38,9 +41,9 @@ def ratio(ours: Sample, peer: Sample) -> float:
 
     Both times of one round were taken within moments of each other, so a clock that drifts or a
     neighbour that wakes up over the run cancels within the round, which a ratio of the two
-    medians would not give.
+    medians would not give. A beaten peer has fewer rounds, the first ones.
     """
-    return statistics.median(p / o for o, p in zip(ours.seconds, peer.seconds, strict=True))
+    return statistics.median(p / o for o, p in zip(ours.seconds, peer.seconds, strict=False))
 
 
 def interleaved(
@@ -48,6 +51,7 @@ def interleaved(
     budget: float = 1.0,
     min_rounds: int = MIN_ROUNDS,
     settle: float = 0.0,
+    stays: str | None = None,
 ) -> dict[str, Sample]:
     """Run each call once a round until ``budget`` seconds have passed, and no fewer rounds.
 
@@ -55,7 +59,8 @@ def interleaved(
     so that none always finds the cache as the same neighbour left it. With ``settle``, each sample
     comes after so many seconds of rest and as many of calls that are not timed: one contestant's
     workers spin for a while after a call and would keep a core from the next, whose own workers
-    must first wake.
+    must first wake. Where two rounds of long calls pass the budget, a third is enough, and those
+    far behind the fastest sit it out: of all but the one that ``stays``.
     """
     names = list(calls)
     times: dict[str, list[float]] = {name: [] for name in names}
@@ -63,6 +68,11 @@ def interleaved(
         numbers = {name: _repetitions(calls[name]) for name in names}
         end = time.perf_counter() + budget
         for done in range(MAX_ROUNDS):
+            if done == 2 and time.perf_counter() >= end:
+                beaten = _beaten({name: min(times[name]) for name in names if name != stays})
+                names = [name for name in names if name not in beaten]
+                long = any(min(times[name]) > LONG_SECONDS for name in names)
+                min_rounds = min(min_rounds, FEW_ROUNDS) if long else min_rounds
             if done >= min_rounds and time.perf_counter() >= end:
                 break
             for name in names if done % 2 else reversed(names):
@@ -70,6 +80,12 @@ def interleaved(
                     _rest_and_warm(calls[name], settle)
                 times[name].append(_seconds(calls[name], numbers[name]))
     return {name: Sample(tuple(seconds)) for name, seconds in times.items()}
+
+
+def _beaten(seconds: Mapping[str, float]) -> list[str]:
+    """The contestants whose calls are long, and far longer than the fastest one's."""
+    limit = max(LONG_SECONDS, BEATEN * min(seconds.values(), default=0.0))
+    return [name for name, took in seconds.items() if took > limit]
 
 
 def _rest_and_warm(call: Callable[[], Any], seconds: float) -> None:
@@ -82,8 +98,9 @@ def _rest_and_warm(call: Callable[[], Any], seconds: float) -> None:
 
 def _repetitions(call: Callable[[], Any]) -> int:
     """How many calls make one sample long enough for the clock; warms the call up, too."""
-    call()
-    once = min(_seconds(call, 1) for _ in range(2))
+    once = _seconds(call, 1)
+    if once < LONG_SECONDS:
+        once = min(once, _seconds(call, 1), _seconds(call, 1))
     return max(1, round(SAMPLE_SECONDS / max(once, 1e-9)))
 
 

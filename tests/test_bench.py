@@ -3,6 +3,7 @@
 import gc
 import itertools
 import json
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,10 +14,12 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from bench import machine, report, suites
+from bench import machine, suites
 from bench.__main__ import main
 from bench.case import LAYOUTS, PASSES, Case, make_case
-from bench.peers import PEERS, Ours, find_peers
+from bench.expected import expect
+from bench.peers import Ours, find_peers
+from bench.recorder import Recorder
 from bench.reference import reference, relative_error
 from bench.run import Refusal, Row, Settings, WrongResult, checked_error, run
 from bench.timing import Sample, interleaved, ratio
@@ -87,18 +90,6 @@ def test_reference_agrees_with_the_oracle(name: str) -> None:
         assert np.array_equal(reference(case, pass_name), expected[pass_name])
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("pass_name", PASSES)
-def test_every_peer_computes_what_the_reference_does(layout: str, pass_name: str) -> None:
-    peers, _ = find_peers(PEERS)
-    for layer in SMOKE.values():
-        case = make_case(layer, layout)
-        expected = reference(case, pass_name)
-        for peer in (Ours("direct"), *peers):
-            if peer.available(layer, pass_name):
-                checked_error(peer, case, pass_name, expected)
-
-
 def test_layout_is_that_of_the_memory() -> None:
     nchw, nhwc = (make_case(suites.read_suite("resnet50", 1)[3], layout) for layout in LAYOUTS)
     assert nchw.x.shape == nhwc.x.shape
@@ -123,7 +114,7 @@ def test_wrong_value_is_not_timed(spoil: Callable[[Any], Any]) -> None:
 
     case = make_case(LAYER)
     with pytest.raises(WrongResult, match="lenet5_c1 forward"):
-        checked_error(Wrong(), case, "forward", reference(case, "forward"))
+        checked_error(Wrong(), case, "forward", expect(case, "forward"))
 
 
 def test_wrong_anchor_refuses_every_figure(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,6 +133,26 @@ def test_rounds_are_shared_and_interleaved() -> None:
     assert [len(sample.seconds) for sample in samples.values()] == [4, 4]
     changes = sum(a != b for a, b in itertools.pairwise(order))
     assert changes >= 4
+
+
+def test_long_rounds_are_few_and_beaten_contestants_sit_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr("bench.timing.time.perf_counter", lambda: now[0])
+
+    def taking(seconds: float) -> Callable[[], None]:
+        return lambda: now.__setitem__(0, now[0] + seconds)
+
+    peers = {"peer": taking(1.0), "near": taking(2.0), "far": taking(4.0)}
+    for ours in (0.125, 9.0):  # whichever it is, the peers are compared with each other
+        calls = {"ours": taking(ours), **peers}
+        samples = interleaved(calls, budget=5.0, stays="ours")
+        rounds = {name: len(sample.seconds) for name, sample in samples.items()}
+        assert rounds == {"ours": 3, "peer": 3, "near": 3, "far": 2}
+        assert ratio(samples["ours"], samples["far"]) == pytest.approx(4 / ours)
+    patient = interleaved(calls, budget=33.0, stays="ours")
+    assert {len(sample.seconds) for sample in patient.values()} == {5}
 
 
 def test_ratio_is_the_median_of_the_rounds() -> None:
@@ -163,10 +174,16 @@ def test_a_run_is_reported_whole(tmp_path: Path) -> None:
     assert all(isinstance(row, Row) and row.ratio and row.percent_of_peak for row in rows)
     path = tmp_path / "figures.json"
     described = machine.describe(("float32",), (1,))
-    report.write_json(path, described, {}, rows, [Refusal("layer", "forward", 1, "wrong")])  # type: ignore[arg-type]
+    recorder = Recorder(path, "everyday", described, Settings())
+    for outcome in (*rows, Refusal("layer", "forward", 1, "wrong")):
+        recorder.add(outcome)
+    recorder.finish()
     read = json.loads(path.read_text())
     assert len(read["rows"]) == len(PASSES)
     assert read["rows"][0]["best_peer"] == "numpy"
+    g = LAYER.geometry
+    elements = sum(math.prod(shape) for shape in (g.input_shape, g.weight_shape, g.output_shape))
+    assert read["rows"][0]["nbytes"] == 4 * elements
     assert set(read["geometric_means"]) == {f"{name}, 1 thread" for name in PASSES}
     assert read["refused"][0]["reason"] == "wrong"
     assert read["machine"]["peak_gflops"]["float32"]["1"] > 1
@@ -178,6 +195,10 @@ def test_a_run_is_reported_whole(tmp_path: Path) -> None:
         (["--passes", "backward"], "forward,weight,input"),
         (["--threads", "0"], "above 0"),
         (["--layers", "nosuch"], "matches no layer"),
+        (["--layers", "("], "no regular expression"),
+        (["--suite", "vgg"], "resnet50"),
+        (["--suite", "all", "--json", "figures.json"], "one suite"),
+        (["--suite", "everyday", "--layers", "image", "--results", "figures"], "whole suites"),
     ],
 )
 def test_command_line_refuses(arguments: list[str], word: str) -> None:
@@ -193,6 +214,23 @@ def test_command_line_times_and_exits_0(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert "geometric mean of the ratios, weight, 1 thread" in result.output
     assert len(json.loads(path.read_text())["rows"]) == len(PASSES)
+
+
+def test_several_suites_make_a_table_each(tmp_path: Path) -> None:
+    command = ["--suite", "resnet50,everyday", "--layers", "lenet|_20", "--passes", "forward"]
+    result = CliRunner().invoke(
+        main, [*command, "--batch", "1", "--budget", "0", "--peers", "numpy"]
+    )
+    assert result.exit_code == 0, result.output
+    assert result.output.index("resnet50_20") < result.output.index("lenet5_c3")
+    assert result.output.count("geometric mean of the ratios, forward, 1 thread") == 2
+
+
+def test_what_an_algorithm_cannot_do_is_left_out() -> None:
+    layers = [SMOKE["physics_f64"], SMOKE["convnext_dw7"]]
+    outcomes = list(run(layers, [], Settings(algorithm="winograd", timed=False)))
+    assert [outcome.layer for outcome in outcomes] == ["physics_f64"] * 3
+    assert all(isinstance(outcome, Row) for outcome in outcomes)
 
 
 def test_command_line_exits_1_when_a_value_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:

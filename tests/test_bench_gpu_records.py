@@ -16,7 +16,7 @@ from bench.case import PASSES
 from bench.gpu import checks, clock, jobs, measure, report
 from bench.gpu.measure import Anchor, Bench, DeviceLost
 from bench.gpu.precisions import DEFAULT_PRECISIONS, PRECISIONS
-from bench.gpu.results import SCHEMA, ResultFile
+from bench.result_file import SCHEMA, ResultFile
 from bench.run import WrongResult
 
 

@@ -19,7 +19,7 @@ from bench.gpu.jobs import DEFAULT_SUITES, SUITES, Job, select
 from bench.gpu.measure import FAILED, TIMED, WRONG, Anchor, Bench, Device, DeviceLost, Record
 from bench.gpu.measure import anchors as run_anchors
 from bench.gpu.precisions import DEFAULT_PRECISIONS, PRECISIONS
-from bench.gpu.results import ResultFile
+from bench.result_file import ResultFile
 
 RESULTS, SANITIZER_RESULTS = Path("gpu-results.json"), Path("gpu-sanitizer.json")
 TEST_SHARE = 0.3  # of the budget, at most

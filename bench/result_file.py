@@ -9,14 +9,15 @@ SCHEMA = 1
 
 
 class ResultFile:
-    """A JSON file: facts about the run, and one record a line.
+    """A JSON file: facts about the run, and one record a line under the name ``records``.
 
     Its ``complete`` is false until `finish`: whoever reads it can tell a run that was ended.
     """
 
-    def __init__(self, path: Path, facts: dict[str, Any]) -> None:
+    def __init__(self, path: Path, facts: dict[str, Any], records: str = "cases") -> None:
         self.path = path
         self.facts = {"schema": SCHEMA, "complete": False} | facts
+        self._records = records
         self._lines: list[str] = []
         self._write()
 
@@ -37,7 +38,8 @@ class ResultFile:
     def _write(self) -> None:
         # Encoding the records once keeps the time of a write from growing with their number.
         facts = json.dumps(self.facts, indent=1).removesuffix("\n}")
-        cases = ",\n  ".join(self._lines)
+        lines = ",\n  ".join(self._lines)
         beside = self.path.with_name(self.path.name + ".part")
-        beside.write_text(f'{facts},\n "cases": [\n  {cases}\n ]\n}}\n', encoding="utf-8")
+        text = f'{facts},\n "{self._records}": [\n  {lines}\n ]\n}}\n'
+        beside.write_text(text, encoding="utf-8")
         os.replace(beside, self.path)  # never half a file, whenever the run is ended
