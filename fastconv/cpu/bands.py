@@ -90,7 +90,8 @@ def cut_rows(rows: int, least: int, shortest: int, row_bytes: int, fixed: int, o
     Every band has ``least`` rows, counted in the part that has ``shortest`` of them; a band of r
     rows takes r * ``row_bytes`` + ``fixed`` bytes. ``others``: units beside the bands.
     """
-    fitting = max(least, (_BAND_BYTES - fixed) // max(row_bytes, 1))
+    # Rows that neighbouring bands both stage should not be most of a band.
+    fitting = max(least, fixed // row_bytes, (_BAND_BYTES - fixed) // row_bytes)
     bands = max(-(-rows // fitting), min(-(-UNITS // others), rows // (2 * least)))
     while bands > 1 and rows // bands - (rows - shortest) < least:
         bands -= 1

@@ -34,6 +34,7 @@ _TAPS = (1, 2, 3, 5, 7)  # of a kernel's column that are emitted together
 _ROWS = (1, 2, 4, 6, 7, 8)  # of a tile
 _SUMS = 24 if simd.VECTOR_BITS == 512 else 10  # vectors of a tile
 _VECTORS = (1, 2, 4)  # of pixels that a tile may have
+_BLOCKS = (2, 1)  # vectors of channels, in the order of preference
 _WOVEN = (2, 3, 4)  # strides whose phases vectors are woven from
 
 
@@ -85,7 +86,6 @@ def best_tile(low: Lowered, arrays: Operands) -> Tile:
     channels = low.groups * low.target_channels
     shortest = min(rows.length for _, rows, _ in parts)
     by_row = [len(rows.taps) for _, rows, _ in parts if not column(rows).taps]
-    most = min(4, -(-channels // arrays.lanes))
 
     def cycles(lanes: int, rho: int, vectors: int) -> float:
         total = 0.0
@@ -94,6 +94,8 @@ def best_tile(low: Lowered, arrays: Operands) -> Tile:
             tiles = depth.length * -(-rows.length // rho) * across
             steps = low.source_channels * len(depth.taps) * len(columns.taps)
             step = _column_cycles(rows, rho, vectors, bool(lanes))
+            if lanes:
+                step *= _crowding(rows, len(columns.taps), rho, vectors)
             total += tiles * (steps * step + 2 * rho * vectors + 8)
         if lanes == GATHERED:
             moved = prod(low.source) + sum(prod(part.counts) for part in low.parts)
@@ -102,7 +104,13 @@ def best_tile(low: Lowered, arrays: Operands) -> Tile:
         return low.N * units * total
 
     def candidates() -> Iterator[Tile]:
-        ways = [(CHANNELS, most)] if arrays.channels_last else [(PIXELS, v) for v in _VECTORS]
+        ways = [(PIXELS, vectors) for vectors in _VECTORS]
+        if arrays.channels_last:
+            ways = [
+                (CHANNELS, vectors)
+                for vectors in _BLOCKS
+                if (vectors - 1) * arrays.lanes < channels
+            ]
         if _gathers(low, arrays):
             ways.append((GATHERED, 1))
         for lanes, vectors in ways:
@@ -142,6 +150,14 @@ def _column_cycles(rows: AxisPart, rho: int, vectors: int, channels: bool) -> fl
     loads = loads + R * vectors if channels else 1.6 * loads
     # A sum waits four cycles for its last product.
     return max(max(rho * vectors, 4) * R, loads) + 3
+
+
+def _crowding(rows: AxisPart, S: int, rho: int, vectors: int) -> float:
+    """How much longer a tile of channels takes whose weights and windows crowd the first cache."""
+    windows = ((rho - 1) * rows.move + 2 * len(rows.taps)) * S
+    held = windows * vectors * simd.VECTOR_BITS // 8
+    # One vector of each pixel is little to fetch at a time.
+    return (1.15 if vectors == 1 else 1.0) * (1 + max(0, held - 8192) / 16384)
 
 
 def cycles(pass_name: str, low: Lowered, arrays: Operands) -> float:

@@ -171,7 +171,7 @@ def _operands(
             x=gathered(arrays.x, low.source, line), w=gathered(arrays.w, counts, line)
         )
         band = stage_band(
-            low, seen, planes, lanes, 1, vectors, own, plane_first=True, gather=arrays.x
+            low, seen, planes, lanes, tile.rho, vectors, own, plane_first=True, gather=arrays.x
         )
         dy = view_of(seen.w)._replace(offset=own.take(prod(counts) * line), channel=0)
         gatherer = gather_step(
@@ -181,7 +181,7 @@ def _operands(
         place = OPERAND_OWN
     else:
         width = vectors if last else 0
-        band = stage_band(low, arrays, planes, lanes, 1, width, own, plane_first=True)
+        band = stage_band(low, arrays, planes, lanes, tile.rho, width, own, plane_first=True)
         ahead, dy = _gradient(low, arrays, space)
         place = int(dy.staged)
     depth, row, pixel = three(dy.spatial, 0)
