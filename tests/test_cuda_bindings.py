@@ -97,13 +97,19 @@ assert value("null_shared", ctypes.c_int) == expected.shared
 assert tuple((ctypes.c_int * 3).in_dll(driver, "null_grid")) == expected.grid
 
 held = value("null_living")
-for _ in range(5):
-    fastconv.conv2d(x, w, bias, padding=1, out=y)
+for stream in (None, 0, 2, cuda.stream()):
+    fastconv.conv2d(x, w, bias, padding=1, out=y, stream=stream)
 assert value("null_living") == held, "scratch memory is given back"
 fastconv.clear_cache()
 del job, expected
 gc.collect()
 assert value("null_living") == 4, "tables are freed with their plans"
+
+fastconv.conv2d(x, w, bias, padding=1)
+waits = value("null_waits")
+for stream in (None, 0, 2, cuda.stream()):
+    fastconv.conv2d(x, w, bias, padding=1, stream=stream)
+assert value("null_waits") == waits, "nothing waits for the device, and nothing is copied"
 print("done")
 """
 

@@ -16,8 +16,8 @@ typedef struct {
     int parameters;
 } Function;
 
-/* What tests read: how often kernels were launched, and the last one's arguments. */
-long long null_launches, null_living;
+/* What tests read: launches, allocations that live, waits and copies, the last launch's arguments. */
+long long null_launches, null_living, null_waits;
 long long null_arguments[ARGUMENTS];
 int null_argument_count, null_grid[3], null_threads, null_shared;
 
@@ -80,12 +80,16 @@ static int set_pool(void *pool, int which, const uint64_t *value) {
     return (uintptr_t)pool == POOL && which == 4 && *value == UINT64_MAX ? SUCCESS : INVALID_VALUE;
 }
 
+static int wait(void) { null_waits++; return SUCCESS; }
+
 static int copy_in(uint64_t to, const void *from, size_t size) {
+    null_waits++;
     memcpy((void *)to, from, size);
     return SUCCESS;
 }
 
 static int copy_out(void *to, uint64_t from, size_t size) {
+    null_waits++;
     memcpy(to, (void *)from, size);
     return SUCCESS;
 }
@@ -151,7 +155,7 @@ static const struct { const char *name; void *function; } known[] = {
     {"cuDevicePrimaryCtxSetFlags", done}, {"cuDevicePrimaryCtxRelease", done},
     {"cuCtxGetCurrent", get_current}, {"cuCtxSetCurrent", set_current},
     {"cuCtxPushCurrent", set_current}, {"cuCtxPopCurrent", pop_current},
-    {"cuCtxGetDevice", this_device}, {"cuCtxSynchronize", done},
+    {"cuCtxGetDevice", this_device}, {"cuCtxSynchronize", wait},
     {"cuPointerGetAttribute", pointer_attribute}, {"cuMemGetInfo", free_memory},
     {"cuMemAlloc", allocate}, {"cuMemFree", release},
     {"cuMemAllocFromPoolAsync", allocate_from_pool}, {"cuMemFreeAsync", release_later},
@@ -160,7 +164,7 @@ static const struct { const char *name; void *function; } known[] = {
     {"cuMemcpyHtoD", copy_in}, {"cuMemcpyHtoDAsync", copy_in},
     {"cuMemcpyDtoH", copy_out}, {"cuMemcpyDtoHAsync", copy_out},
     {"cuMemsetD8Async", set_bytes},
-    {"cuStreamCreate", make_handle}, {"cuStreamSynchronize", done},
+    {"cuStreamCreate", make_handle}, {"cuStreamDestroy", done}, {"cuStreamSynchronize", wait},
     {"cuStreamIsCapturing", not_captured}, {"cuStreamWaitEvent", done},
     {"cuEventCreate", make_handle}, {"cuEventRecord", done}, {"cuEventQuery", done},
     {"cuEventDestroy", done}, {"cuThreadExchangeStreamCaptureMode", done},
