@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import functools
 import sys
+from collections.abc import Callable
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -21,17 +23,22 @@ _INSTALL = "run pip install 'fastconv[cuda]'"
 
 def on_device(array: object) -> bool:
     """Whether ``array`` is a library's array in a CUDA device's memory."""
-    if array is None or isinstance(array, np.ndarray):
-        return False
-    kind = type(array)
+    return _question_to(type(array))(array)  # type: ignore[arg-type]
+
+
+@functools.lru_cache(maxsize=256)
+def _question_to(kind: type) -> Callable[[Any], bool]:
+    """What tells whether an object of a type is an array in a CUDA device's memory."""
+    if issubclass(kind, (np.ndarray, type(None), type)):
+        return lambda array: False
     if getattr(kind, "__cuda_ndarray__", False):  # Numba's, in its simulator too
-        return True
+        return lambda array: True
     torch = sys.modules.get("torch")
-    if isinstance(array, getattr(torch, "Tensor", ())):
-        return bool(array.is_cuda)  # type: ignore[attr-defined]
+    if issubclass(kind, getattr(torch, "Tensor", ())):
+        return lambda tensor: bool(tensor.is_cuda)
     if hasattr(kind, "__dlpack_device__"):
-        return array.__dlpack_device__()[0] in CUDA_DEVICES  # type: ignore[attr-defined]
-    return not isinstance(array, type) and hasattr(array, "__cuda_array_interface__")
+        return lambda array: array.__dlpack_device__()[0] in CUDA_DEVICES
+    return lambda array: hasattr(array, "__cuda_array_interface__")
 
 
 @functools.cache

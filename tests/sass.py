@@ -64,6 +64,8 @@ def assemble(ptx: str, target: str, folder: Path) -> Assembled:
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     said = run.stdout + run.stderr
     assert run.returncode == 0, said
+    # What it says where registers of a product under way are touched, and each waits for the last.
+    assert "serialized" not in said, said
     return Assembled(
         registers=_number(r"Used (\d+) registers", said),
         stack=_number(r"(\d+) bytes stack frame", said),

@@ -89,17 +89,20 @@ def test_failed_cuda_tests_exit_1(
     device: FakeDevice, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     limits = []
+    stopped = tuple(checks.Check(tool, "stopped", "", 45.0) for tool in checks.TOOLS)
 
     def failing(limit: float) -> checks.Check:
         limits.append(limit)
         return checks.Check("pytest", "failed", "exit status 1: 1 failed")
 
     monkeypatch.setattr(checks, "cuda_tests", failing)
+    monkeypatch.setattr(checks, "sanitizers", lambda limit, few: stopped if few else ())
     path = tmp_path / "results.json"
     result = CliRunner().invoke(command.main, ["--smoke", "--json", str(path), "--budget", "100"])
     assert result.exit_code == 1
     assert limits == [pytest.approx(30)]
-    assert json.loads(path.read_text())["checks"][0]["status"] == "failed"
+    read = json.loads(path.read_text())["checks"]
+    assert [check["status"] for check in read] == ["failed", "stopped", "stopped"]
 
 
 @pytest.mark.parametrize(
@@ -161,6 +164,7 @@ def test_no_device_is_one_line_and_status_2(options: list[str], tmp_path: Path) 
     assert result.exit_code == 2
     (line,) = result.output.splitlines()
     assert line.startswith("bench.gpu needs a CUDA device and a PyTorch built for CUDA: PyTorch")
+    assert line.endswith("; nothing was measured")
     assert not path.exists()
 
 

@@ -59,6 +59,13 @@ def test_sanitizer_runs_the_small_cases(tmp_path: Path, monkeypatch: pytest.Monk
     assert "--tool memcheck" in memcheck.summary
     assert "--tool racecheck" in racecheck.summary
     assert "-m bench.gpu.small_cases with 1" in racecheck.summary
+    memcheck, racecheck = checks.sanitizers(10, few=True)
+    assert "-m bench.gpu.small_cases --few with 1" in racecheck.summary
+    program.write_text(f"#!/bin/sh\nexec {sys.executable} -c 'import time; time.sleep(60)'\n")
+    found = checks.sanitizers(1, few=True)
+    assert {(check.status, check.summary) for check in found} == {
+        ("stopped", "stopped after 1 s; see --sanitize")
+    }
 
 
 @pytest.fixture

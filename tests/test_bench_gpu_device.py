@@ -134,3 +134,6 @@ def test_small_cases_print_and_exit(
     last = capsys.readouterr().out.splitlines()[-1]
     count = len(small_cases.small_layers()) * len(("auto", "direct")) * len(PASSES)
     assert last == f"{count} right, 0 wrong"
+    assert small_cases.main(few=True) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == f"{2 * len(PASSES)} right, 0 wrong"

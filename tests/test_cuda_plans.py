@@ -148,6 +148,27 @@ def test_a_product_of_too_many_groups_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
+    ("case", "message"),
+    [
+        (simple(1, 2, 1, (30000, 30000), (3, 3)), "elements from an image's first to its last"),
+        # Rows past the last pixel are marked by a place that such an image would have.
+        (simple(1, 1, 1, (2**29 + 8, 1), (3, 1)), "elements along an axis and its padding"),
+        (
+            Case(1, 1, 1, 1, (2**29 - 8, 1), (30, 1), (1, 1), ((9, 0), (0, 0)), (1, 1)),
+            "elements along an axis and its padding",
+        ),
+    ],
+)
+@pytest.mark.parametrize("algorithm", ["im2col", "columns"])
+def test_images_beyond_a_products_indices_are_refused(
+    case: Case, message: str, algorithm: str
+) -> None:
+    with pytest.raises(ValueError, match=f"algorithm must be 'direct' for .* {message}, got"):
+        plan(case, algorithm=algorithm)
+    assert plan(case).algorithm == "direct"
+
+
+@pytest.mark.parametrize(
     ("capability", "most"), [((8, 0), 163), ((8, 6), 99), ((8, 9), 99), ((12, 0), 99)]
 )
 def test_tiles_fit_into_the_shared_memory_of_the_device(

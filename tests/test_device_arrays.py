@@ -39,6 +39,44 @@ def test_each_pass(device: Device, dtype: str) -> None:
     assert device.runs[0].operands.x == (120, 30, 5, 1)
 
 
+@pytest.mark.parametrize("rank", [1, 2, 3])
+@pytest.mark.parametrize("given_out", [False, True])
+def test_every_function_in_every_rank(device: Device, rank: int, given_out: bool) -> None:
+    """Each gives what it gives for NumPy's arrays, in an ``out`` and on a stream, too."""
+    rng = np.random.default_rng(rank)
+    spatial, taps = (6, 5, 4)[:rank], (3, 2, 2)[:rank]
+    x, w, bias, v, c = (
+        integers(rng, shape, "float32")
+        for shape in ((2, 4, *spatial), (6, 2, *taps), (6,), (4, 3, *taps), (6,))
+    )
+    how: dict[str, Any] = {"stride": 2, "padding": 1, "groups": 2}
+    dy = getattr(fastconv, f"conv{rank}d")(x, w, **how)
+    calls: dict[str, tuple[Any, ...]] = {
+        f"conv{rank}d": (x, w, bias),
+        f"conv_transpose{rank}d": (x, v, c),
+        f"conv{rank}d_weight": (x, w.shape, dy),
+        f"conv{rank}d_input": (x.shape, w, dy),
+    }
+    for name, arguments in calls.items():
+        function = getattr(fastconv, name)
+        expected = function(*arguments, **how)
+        there = [Plain(a) if isinstance(a, np.ndarray) else a for a in arguments]
+        for _ in range(2):
+            more: dict[str, Any] = {"stream": 9} if given_out else {}
+            if given_out:
+                more["out"] = Plain(np.full(expected.shape, np.nan, "f4"))
+            result = function(*there, **how, **more)
+            np.testing.assert_array_equal(result.values, expected)
+            assert not given_out or result is more["out"]
+        assert device.runs[-1].stream == (9 if given_out else 0)
+    settings = (None, (2,) * rank, (1,) * rank, (1,) * rank, False, (0,) * rank, 2, (1, 1, 1))
+    expected = fastconv.convolution_backward(dy, x, w, *settings)
+    results = fastconv.convolution_backward(*plain(dy, x, w), *settings, stream=9)
+    for result, host in zip(results, expected, strict=True):
+        assert result is not None
+        np.testing.assert_array_equal(result.values, host)
+
+
 def test_one_image_and_transposed(device: Device) -> None:
     x, w, _ = operands()
     w = w.reshape(4, 3, 3, 2)
@@ -284,5 +322,32 @@ def test_algorithms(device: Device) -> None:
     assert [run.algorithm for run in device.runs] == ["columns", "columns"]
     with pytest.raises(ValueError, match="one of 'auto', 'direct', 'im2col', 'columns', got 'fft'"):
         fastconv.conv2d(*plain(x, w), algorithm="fft", **SETTINGS)
-    with pytest.raises(ValueError, match="one of 'auto', 'direct', 'im2col', got 'columns'"):
+    with pytest.raises(ValueError, match="'winograd', got 'columns'"):
         fastconv.conv2d(x, w, algorithm="columns", **SETTINGS)
+
+
+@pytest.mark.parametrize("name", ["conv2d", "conv_transpose2d", "conv2d_weight", "conv2d_input"])
+def test_algorithms_of_the_cpu_alone(device: Device, name: str) -> None:
+    x, w = plain(np.ones((1, 2, 5, 5), "f4"), np.ones((2, 2, 3, 3), "f4"))
+    dy = Plain(np.ones((1, 2, 3, 3), "f4"))
+    given = {"conv2d_weight": (x, (2, 2, 3, 3), dy), "conv2d_input": ((1, 2, 5, 5), w, dy)}
+    message = "algorithm must be one of 'auto', 'direct', 'im2col', 'columns', got 'winograd'"
+    with pytest.raises(ValueError, match=message):
+        getattr(fastconv, name)(*given.get(name, (x, w)), algorithm="winograd")
+    assert not device.runs
+
+
+def test_settings_of_the_cpu_alone(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(runs: Any) -> str:
+        raise AssertionError("device arrays were timed")
+
+    monkeypatch.setattr("fastconv.tuning.fastest", never)
+    x, w, b = operands()
+    expected = naive.forward(x, w, b, *FULL)
+    for settings in ({"autotune": True}, {"winograd": False}, {"threads": 1}):
+        with fastconv.options(**settings):
+            for _ in range(2):
+                result = fastconv.conv2d(*plain(x, w, b), **SETTINGS)
+                np.testing.assert_array_equal(result.values, expected)
+    assert device.plans == 1
+    assert {run.algorithm for run in device.runs} == {"auto"}

@@ -23,6 +23,7 @@ from bench.result_file import ResultFile
 
 RESULTS, SANITIZER_RESULTS = Path("gpu-results.json"), Path("gpu-sanitizer.json")
 TEST_SHARE = 0.3  # of the budget, at most
+SANITIZER_SECONDS = 45  # for a few small cases, beside the budget: 8 minutes together
 MEMORY_SHARE = 4  # a layer's estimate is of ours and a peer's arrays: its checks need as much
 LOST = "the device was lost at "
 NO_DEVICE = 2
@@ -70,29 +71,39 @@ class Outcome:
 @click.option("--passes", callback=split_names(PASSES), default=",".join(PASSES), show_default=True)
 @click.option("--layers", default="", metavar="REGEX", help="Only layers whose name it finds.")
 @click.option("--algorithm", default="auto", show_default=True)
-@click.option("--budget", type=float, default=420, show_default=True, help="Seconds for it all.")
+@click.option(
+    "--budget",
+    type=float,
+    default=420,
+    show_default=True,
+    help="Seconds for it all, but for compute-sanitizer.",
+)
 @click.option(
     "--json",
     "json_path",
     type=click.Path(path_type=Path),
     help=f"Default: {RESULTS}, or {SANITIZER_RESULTS} with --sanitize.",
 )
-@click.option("--tests/--no-tests", default=True, help="Run the CUDA tests before timing.")
+@click.option(
+    "--tests/--no-tests",
+    default=True,
+    help="Run the CUDA tests and a few cases under compute-sanitizer before timing.",
+)
 @click.option("--smoke", is_flag=True, help="One tiny layer of each suite.")
-@click.option("--sanitize", is_flag=True, help="compute-sanitizer over small cases; no timing.")
+@click.option("--sanitize", is_flag=True, help="compute-sanitizer over all small cases; no timing.")
 def main(json_path: Path | None, sanitize: bool, **options: Any) -> None:
     """Time fastconv beside PyTorch with cuDNN on the same tensors of a CUDA device.
 
-    Every value is checked before anything is timed: the worked example, the CUDA tests, and each
-    result on the very tensors. A wrong one is not timed, and the exit status is 1; without a
-    device it is 2. The results' file is whole after every figure.
+    Every value is checked before anything is timed: the worked example, the CUDA tests, a few cases
+    under compute-sanitizer, and each result on the very tensors. A wrong one is not timed, and the
+    exit status is 1; without a device it is 2. The results' file is whole after every figure.
     """
     started = time.perf_counter()
     console = Console(width=None if sys.stdout.isatty() else 140, highlight=False)
     try:
         device = find_device()
     except NoDevice as error:
-        click.echo(str(error), err=True)
+        click.echo(f"{error}; nothing was measured", err=True)
         sys.exit(NO_DEVICE)
     if sanitize:
         path = json_path or SANITIZER_RESULTS
@@ -120,7 +131,9 @@ def _bench(console: Console, device: Device, settings: Settings, path: Path, sta
     copy = device.copy_bandwidth()
     file.note(_bounds(peaks, copy) | {"clocks": device.clocks()})
     _print(console, report.fact_lines(file.facts))
-    tested = [checks.cuda_tests(TEST_SHARE * settings.budget)] if settings.tests else []
+    tested = _tested(settings)
+    beside = max((check.seconds for check in tested[1:]), default=0.0)
+    deadline = started + settings.budget + beside
     file.note({"checks": [asdict(check) for check in tested]})
     try:
         anchors = run_anchors(device, precisions, device.algorithms())
@@ -130,9 +143,19 @@ def _bench(console: Console, device: Device, settings: Settings, path: Path, sta
     file.note({"worked_example": [asdict(anchor) for anchor in anchors]})
     _print(console, report.check_lines(tested, anchors))
     bench = Bench(device, settings.algorithm, anchors, peaks, copy)
-    outcome = _measure(console, bench, jobs, file, started + settings.budget)
+    outcome = _measure(console, bench, jobs, file, deadline)
     status = _finish(console, outcome, file)
     return max(status, _checks_status(tested, anchors))
+
+
+def _tested(settings: Settings) -> list[checks.Check]:
+    """The CUDA tests, then both of compute-sanitizer's tools at once."""
+    if not settings.tests:
+        return []
+    return [
+        checks.cuda_tests(TEST_SHARE * settings.budget),
+        *checks.sanitizers(SANITIZER_SECONDS, few=True),
+    ]
 
 
 def _jobs(device: Device, settings: Settings) -> tuple[Job, ...]:

@@ -65,17 +65,22 @@ class DeviceArray(NamedTuple):
     @property
     def known_by(self) -> tuple[Any, ...]:
         """What a plan and the checks of a call depend on."""
-        where = self.family, self.device, self.aligned, self.writeable
+        where = self.family, self.device, int(self.address) % 16 == 0, self.writeable
         return where, self.kind, self.shape, self.strides
 
     @property
     def span(self) -> tuple[int, int]:
         """The first address of its memory, and the first past it."""
-        low = high = int(self.address)
-        for size, stride in zip(self.shape, self.strides, strict=True):
-            reach = (size - 1) * stride
-            low, high = (low + reach, high) if reach < 0 else (low, high + reach)
-        return low, high + SIZES[self.kind]
+        first = int(self.address)
+        before, past = _reach(self.shape, self.strides, SIZES[self.kind])
+        return first - before, first + past
+
+
+@functools.lru_cache(maxsize=1024)
+def _reach(shape: tuple[int, ...], strides: tuple[int, ...], size: int) -> tuple[int, int]:
+    """Bytes before the first element, and from there to the memory's end."""
+    steps = [(count - 1) * stride for count, stride in zip(shape, strides, strict=True)]
+    return -sum(min(step, 0) for step in steps), sum(max(step, 0) for step in steps) + size
 
 
 class Ready(NamedTuple):
@@ -221,7 +226,7 @@ def _read_interface(array: Any, name: str, ready: Ready) -> DeviceArray:
         raise ValueError(
             f"{name} must name a stream that is not 0, which the array interface leaves undefined"
         )
-    kind = _numpy_kind(np.dtype(described["typestr"]), name)
+    kind = _named_kind(described["typestr"], name)
     address, read_only = described["data"]
     shape, strides = tuple(described["shape"]), described.get("strides")
     if strides is None:
@@ -244,6 +249,11 @@ def _numpy_kind(dtype: np.dtype[Any], name: str) -> str:
     if not dtype.isnative:
         raise TypeError(f"{name} must be in native byte order, got dtype {dtype.str!r}")
     return _kind(dtype.name, name)
+
+
+@functools.lru_cache(maxsize=64)
+def _named_kind(typestr: str, name: str) -> str:
+    return _numpy_kind(np.dtype(typestr), name)
 
 
 def _kind(dtype: str, name: str) -> str:

@@ -56,19 +56,20 @@ class DeviceCall:
         arguments: tuple[Any, ...],
     ) -> None:
         """Read all arrays; the first ``count`` are operands, the others "bias" and "out"."""
-        handle = chosen = streams.handle_of(stream)
+        handle = streams.handle_of(stream)
+        ready = Ready(handle, handle)
         self._arrays: dict[str, DeviceArray] = {}
         for name, array in given.items():
-            one = self._arrays[name] = read(array, name, Ready(handle, chosen))
-            if chosen is None:
-                chosen = one.stream
+            one = self._arrays[name] = read(array, name, ready)
+            if ready.chosen is None and one.stream is not None:
+                ready = Ready(handle, one.stream)
         every = self._arrays.values()
         self._order = streams.order(handle, [array.stream for array in every])
         self._leases = [array.lease for array in every if array.lease is not None]
         self._names = tuple(given)[:count]
         self._first = self._arrays[self._names[0]]
         self._tf32 = self._first.kind == "f32" and settings().tf32
-        layouts = tuple(array.known_by for array in every)
+        layouts = tuple([array.known_by for array in every])
         self._key = (kind, exact(arguments), self._tf32, tuple(self._arrays), layouts)
         self._out = self._arrays.pop("out", None)
         self._jobs: list[Job | None] = []
@@ -80,7 +81,7 @@ class DeviceCall:
             return None
         if self._out is not None:
             checks.check_apart(self._out, self._arrays)
-        return tuple(self._launched(job) for job in jobs)
+        return tuple([self._launched(job) for job in jobs])
 
     def operands(self) -> tuple[DeviceArray, ...]:
         """The arrays, checked to be of one dtype and on one device; a bias comes later."""

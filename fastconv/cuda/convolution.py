@@ -8,7 +8,7 @@ from typing import NamedTuple
 from fastconv.geometry import ConvGeometry
 from fastconv.lowering import Lowered, lower_forward, lower_input_gradient
 
-from .planning import Operands, Workspace, pixels
+from .planning import NOWHERE, Operands, Workspace, pixels
 from .program import Program, Step
 
 __all__ = ["ALGORITHMS", "Operands", "Plan", "make_plan"]
@@ -19,7 +19,7 @@ ALGORITHMS = tuple(_MODULES)
 
 _THIN_GROUP = 4  # source times target channels, below which a product's tile is mostly empty
 _MOST_GROUPS = 65535  # the grid's limit
-_MOST_PIXELS = 2**30  # whose indices, and those of a tile past them, fit into 32 bits
+_MOST_INDICES = 2**30  # that fit into 32 bits, and those of a tile past them, too
 _OTHERS = {"bias_gradient": "bias", "unfold": "columns", "fold": "columns"}
 
 
@@ -40,7 +40,7 @@ def make_plan(pass_name: str, g: ConvGeometry, arrays: Operands, algorithm: str 
     low = lower_input_gradient(g) if pass_name == "input_gradient" else lower_forward(g)
     chosen = _chosen(low, arrays) if algorithm == "auto" else algorithm
     if chosen != "direct":
-        _check_size(low, chosen)
+        _check_size(low, arrays, chosen)
     depthwise = import_module(f"{__package__}.depthwise")
     if chosen == "direct" and low.groups > 1 and depthwise.fits(low):
         module = depthwise
@@ -50,19 +50,27 @@ def make_plan(pass_name: str, g: ConvGeometry, arrays: Operands, algorithm: str 
     return Plan(chosen, Program(make(low, arrays, space), space.size))
 
 
-def _check_size(low: Lowered, algorithm: str) -> None:
+def _counts(low: Lowered, arrays: Operands) -> tuple[tuple[str, int, int], ...]:
+    """What a product of matrices counts: its name, how many there are, how many there may be."""
+    shape = (low.groups * low.source_channels, *low.source)
+    reach = sum((size - 1) * abs(step) for size, step in zip(shape, arrays.x[1:], strict=True))
+    longest = max(size + before for size, before in zip(low.source, low.before, strict=True))
+    return (
+        ("pixels in a batch", max(pixels(low, part) for part in low.parts), _MOST_INDICES),
+        ("groups", low.groups, _MOST_GROUPS),
+        ("elements from an image's first to its last", reach, _MOST_INDICES),
+        ("elements along an axis and its padding", longest, NOWHERE),
+    )
+
+
+def _check_size(low: Lowered, arrays: Operands, algorithm: str) -> None:
     """Refuse what a product of matrices cannot count or the grid cannot hold."""
-    most = max(pixels(low, part) for part in low.parts)
-    if most > _MOST_PIXELS:
-        raise ValueError(
-            f"algorithm must be 'direct' for more than 2**30 pixels in a batch, got {algorithm!r} "
-            f"for {most}"
-        )
-    if low.groups > _MOST_GROUPS:
-        raise ValueError(
-            f"algorithm must be 'direct' for more than {_MOST_GROUPS} groups, got {algorithm!r} "
-            f"for {low.groups}"
-        )
+    for what, count, most in _counts(low, arrays):
+        if count > most:
+            raise ValueError(
+                f"algorithm must be 'direct' for more than {most} {what}, "
+                f"got {algorithm!r} for {count}"
+            )
 
 
 def _chosen(low: Lowered, arrays: Operands) -> str:
@@ -70,9 +78,6 @@ def _chosen(low: Lowered, arrays: Operands) -> str:
 
     A depthwise convolution has one channel a group: nothing is shared that a product could reuse.
     """
-    part = low.parts[-1]
-    shape = (low.N, low.groups * low.source_channels, *low.source)
-    reach = sum((size - 1) * abs(step) for size, step in zip(shape[1:], arrays.x[1:], strict=True))
     thin = low.groups > 1 and low.source_channels * low.target_channels < _THIN_GROUP
-    large = max(pixels(low, part), reach) > _MOST_PIXELS
-    return "direct" if thin or large or low.groups > _MOST_GROUPS else "im2col"
+    large = any(count > most for _, count, most in _counts(low, arrays))
+    return "direct" if thin or large else "im2col"

@@ -6,10 +6,11 @@ All calls concern the device that is current in the calling thread. Handles are 
 from __future__ import annotations
 
 import functools
+import struct
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,12 +29,11 @@ _STATIC_SHARED = 48 * 1024  # more than this a function must be allowed to have
 
 def checked(answer: tuple[Any, ...]) -> Any:
     """The values of a driver call, or an error with the driver's own words."""
-    status, *values = answer
-    if status != cu.CUresult.CUDA_SUCCESS:
-        _, name = cu.cuGetErrorName(status)
-        _, words = cu.cuGetErrorString(status)
+    if answer[0]:  # success is 0
+        _, name = cu.cuGetErrorName(answer[0])
+        _, words = cu.cuGetErrorString(answer[0])
         raise RuntimeError(f"CUDA: {name.decode()}: {words.decode()}")
-    return values[0] if len(values) == 1 else values
+    return answer[1] if len(answer) == 2 else answer[1:]
 
 
 def device() -> int:
@@ -51,16 +51,20 @@ def _started() -> None:
     checked(cu.cuInit(0))
 
 
-@contextmanager
-def current(ordinal: int) -> Iterator[None]:
+def current(ordinal: int) -> AbstractContextManager[None]:
     """Make a device current for a block of code."""
     if SIMULATED:
-        yield
-        return
+        return _UNCHANGED
     _started()
-    if int(checked(cu.cuCtxGetCurrent())) and int(checked(cu.cuCtxGetDevice())) == ordinal:
-        yield
-        return
+    status, now = cu.cuCtxGetDevice()  # refused where no context is current
+    return _UNCHANGED if not status and int(now) == ordinal else _pushed(ordinal)
+
+
+_UNCHANGED = nullcontext()
+
+
+@contextmanager
+def _pushed(ordinal: int) -> Iterator[None]:
     checked(cu.cuCtxPushCurrent(_primary_context(ordinal)))
     try:
         yield
@@ -111,7 +115,8 @@ class Launch:
     ) -> None:
         self._how = (handle, *grid, threads, 1, 1, shared)
         self._values = np.array([0] * addresses + list(integers), np.int64)
-        self._addresses = self._values[:addresses]
+        self._memory = self._values.data
+        self._put_addresses = struct.Struct(f"{addresses}Q").pack_into
         # The driver wants the address of each argument, and has copied all when it returns.
         self._places = np.arange(self._values.size, dtype=np.uint64) * 8
         self._places += np.uint64(self._values.ctypes.data)
@@ -121,7 +126,7 @@ class Launch:
     def start(self, addresses: Sequence[int], stream: int) -> None:
         """Start the kernel; nothing waits for it."""
         with self._lock:
-            self._addresses[:] = addresses
+            self._put_addresses(self._memory, 0, *addresses)
             answer = cu.cuLaunchKernel(*self._how, stream, self._given, 0)
         checked(answer)
 
@@ -198,8 +203,7 @@ def is_captured(stream: int) -> bool:
     """Whether what the stream is given goes into a CUDA graph, to be run again later."""
     if SIMULATED:
         return False
-    none = cu.CUstreamCaptureStatus.CU_STREAM_CAPTURE_STATUS_NONE
-    return bool(checked(cu.cuStreamIsCapturing(stream)) != none)
+    return bool(checked(cu.cuStreamIsCapturing(stream)))  # none is 0
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from numba import int32, int64
 
+from .planning import NOWHERE
 from .ptx import (
     copy_async,
     divide,
@@ -19,7 +20,6 @@ from .ptx import (
 from .targets import located
 
 CHUNK = 16  #: bytes of one asynchronous copy
-NOWHERE = 1 << 29  #: a place outside of any source
 PLACE = 32  #: bytes that say where a pixel lies: in dy, in x, and its D, H and W there
 
 

@@ -20,7 +20,7 @@ Table: TypeAlias = np.ndarray[Any, np.dtype[np.int32]]
 INT32_MAX = 2**31 - 1
 _ALIGNMENT = 256  # of places in the workspace: what the driver gives to an allocation
 ABSENT = -(2**31)
-_NOWHERE = 2**29  # an offset at which no source is ever found
+NOWHERE = 2**29  #: a place outside of any source: no axis reaches it
 
 
 class Operands(NamedTuple):
@@ -148,7 +148,7 @@ def source_table(
     offsets = order.channels[first] * x[1] + moved @ steps
     table = np.concatenate([offsets[:, np.newaxis], moved], axis=1)
     missing = -len(table) % multiple
-    nowhere = np.tile(np.array([[0, _NOWHERE, _NOWHERE, _NOWHERE]]), (missing, 1))
+    nowhere = np.tile(np.array([[0, NOWHERE, NOWHERE, NOWHERE]]), (missing, 1))
     whole = np.concatenate([table, nowhere])
     if whole.size and np.abs(whole).max() > INT32_MAX:
         raise OverflowError("offsets must fit into 32 bits")

@@ -189,14 +189,15 @@ class Program:
     def _start(
         self, given: tuple[Any, ...], scratch: Any, tables: list[Any], stream: int, ordinal: int
     ) -> None:
-        operands = dict(zip(("x", "w", "y"), given, strict=False))
+        x, w, y, bias = given
+        operands = {"x": x, "w": w, "y": y}
         for i, step in enumerate(self.steps):
-            source, weights, target = (
-                scratch + place if isinstance(place, int) else operands[place]
+            source, weights, target = [
+                operands[place] if type(place) is str else scratch + place
                 for place in (step.source, step.weights, step.target)
-            )
-            bias = given[3] if step.bias else 0
-            addresses = (source, weights, target + step.target_offset, bias, scratch, tables[i])
+            ]
+            added = bias if step.bias else 0
+            addresses = (source, weights, target + step.target_offset, added, scratch, tables[i])
             if SIMULATED:
                 step.kernel.simulate(step.grid, step.shared, (*addresses, *step.integers))
             else:

@@ -13,6 +13,8 @@ from .ptx.instruction import SIMULATED
 if not SIMULATED:
     from cuda.bindings import driver as cu
 
+    _ORDINAL = cu.CUpointer_attribute.CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL
+
 LEGACY = 1  # what the array interfaces call the default stream, whose handle is 0 too
 _NEED = "an integer handle, or a stream of PyTorch, CuPy, Numba or cuda.core"
 
@@ -146,6 +148,8 @@ def device_of(address: int) -> int:
     """The device whose memory an address is in; the current one for no address."""
     if SIMULATED or not address:
         return driver.device()
-    attribute = cu.CUpointer_attribute.CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL
-    driver.device()  # there must be a context
-    return int(driver.checked(cu.cuPointerGetAttribute(attribute, address)))
+    status, ordinal = cu.cuPointerGetAttribute(_ORDINAL, address)
+    if status:  # there must be a context
+        driver.device()
+        ordinal = driver.checked(cu.cuPointerGetAttribute(_ORDINAL, address))
+    return int(ordinal)
