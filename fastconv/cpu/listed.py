@@ -143,11 +143,12 @@ def _step(
         "second": second[by_result],
         "biased": int(biased),
         "zero": np.zeros(1, np.int64),
+        "floor": arrays.floor,
     }
     return Step(kernel, len(targets), constants)
 
 
-@reads("units", "targets", "starts", "ends", "first", "second", "biased", "zero")
+@reads("units", "targets", "starts", "ends", "first", "second", "biased", "zero", "floor")
 def add_products(bits: int) -> Any:
     """Add the products of scalars of x at ``first`` and of w at ``second`` into each target.
 
@@ -156,7 +157,7 @@ def add_products(bits: int) -> Any:
     fields = len(add_products.fields)  # type: ignore[attr-defined]
 
     def kernel(args, x, w, y, bias, workspace, slot, slots):
-        units, targets, starts, ends, first, second, biased, zero = simd.words(args, fields)
+        units, targets, starts, ends, first, second, biased, zero, floor = simd.words(args, fields)
         origin = bias if biased else zero
         begin, end = slot * units // slots, (slot + 1) * units // slots
         e = simd.word(ends, begin - 1) if begin else 0
@@ -167,6 +168,6 @@ def add_products(bits: int) -> Any:
                 left = simd.peek(x + simd.word(first, e), bits)
                 total += left * simd.peek(w + simd.word(second, e), bits)
                 e += 1
-            simd.poke(y + simd.word(targets, unit), total)
+            simd.poke(y + simd.word(targets, unit), simd.raised(total, floor))
 
     return kernel

@@ -50,8 +50,8 @@ class Operands(NamedTuple):
     def floor(self) -> int:
         """The least result, as the bits of a float: 0 under "relu", else minus infinity.
 
-        For kernels, which apply it in the store by `simd.at_least`: a maximum costs less than to
-        ask whether there is one to be taken.
+        For kernels, which apply it by `simd.raised` before they store: one maximum a vector costs
+        less than to ask whether it is wanted.
         """
         least = np.array(0.0 if self.activation == "relu" else -np.inf, f"f{self.size}")
         return int(least.view(f"i{self.size}"))
