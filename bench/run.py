@@ -149,10 +149,11 @@ def measure(
     """One figure: every contestant checked, then timed beside the others."""
     layer, flops = case.layer, case.layer.geometry.flops
     ours = Ours(settings.algorithm)
-    check_anchor(layer.dtype, settings.algorithm)
+    plan = ours.explained(case, pass_name)
+    for algorithm in dict.fromkeys((settings.algorithm, plan.algorithm)):
+        check_anchor(layer.dtype, algorithm)
     contestants = [ours, *(peer for peer in peers if peer.takes(case, pass_name))]
     errors, samples = sampled(contestants, case, pass_name, expected, threads, settings)
-    plan = ours.explained(case, pass_name)
     seconds = {name: sample.median for name, sample in samples.items()}
     rivals = [name for name in seconds if name != ours.name]
     gflops = peak = bound = reason = None

@@ -26,9 +26,15 @@ class Call(Protocol):
         """The arrays, checked to belong together."""
 
     def run(
-        self, pass_name: str, g: ConvGeometry, source: str, weights: str, algorithm: str
+        self,
+        pass_name: str,
+        g: ConvGeometry,
+        source: str,
+        weights: str,
+        algorithm: str,
+        activation: str | None = None,
     ) -> Any:
-        """The result of "forward", "weight_gradient" or "input_gradient"."""
+        """The result of "forward", with its activation, "weight_gradient" or "input_gradient"."""
 
     def bias_gradient(self, source: str) -> Any:
         """The sum over batch and pixels of an output gradient."""

@@ -16,6 +16,7 @@ def conv1d(
     dilation: Ints = 1,
     groups: int = 1,
     *,
+    activation: str | None = None,
     out: AnyArray | None = None,
     algorithm: str = "auto",
     stream: Stream = None,
@@ -33,6 +34,7 @@ def conv1d(
     stride, dilation : int or tuple of 1 int
     padding : int, tuple of 1 int, one pair ``((before, after),)``, "valid" or "same"
     groups : int
+    activation : {None, "relu"}
     out : ndarray or device array, optional
     algorithm : {"auto", "direct", "im2col"}
     stream : int or stream object, optional
@@ -50,7 +52,7 @@ def conv1d(
     array([[1., 2., 4.]])
     """
     settings = stride, padding, dilation, groups
-    return operations.conv(1, input, weight, bias, settings, out, algorithm, stream)
+    return operations.conv(1, input, weight, bias, settings, activation, out, algorithm, stream)
 
 
 def conv2d(
@@ -62,6 +64,7 @@ def conv2d(
     dilation: Ints = 1,
     groups: int = 1,
     *,
+    activation: str | None = None,
     out: AnyArray | None = None,
     algorithm: str = "auto",
     stream: Stream = None,
@@ -89,6 +92,9 @@ def conv2d(
     groups : int
         Number of equal parts into which the channels are cut; the k-th part of the
         output sees only the k-th part of the input.
+    activation : {None, "relu"}
+        "relu" makes negative results zero on their way to memory, after the bias: Keras'
+        argument, in the time of the convolution alone. NaN stays NaN. For NumPy arrays.
     out : as input, optional
         Array for the result, of its shape and dtype and apart from the operands.
     algorithm : {"auto", "direct", "im2col"}
@@ -143,7 +149,7 @@ def conv2d(
              [10., 12.]]]])
     """
     settings = stride, padding, dilation, groups
-    return operations.conv(2, input, weight, bias, settings, out, algorithm, stream)
+    return operations.conv(2, input, weight, bias, settings, activation, out, algorithm, stream)
 
 
 def conv3d(
@@ -155,6 +161,7 @@ def conv3d(
     dilation: Ints = 1,
     groups: int = 1,
     *,
+    activation: str | None = None,
     out: AnyArray | None = None,
     algorithm: str = "auto",
     stream: Stream = None,
@@ -172,6 +179,7 @@ def conv3d(
     stride, dilation : int or tuple of 3 ints
     padding : int, tuple of 3 ints, tuple of 3 pairs, "valid" or "same"
     groups : int
+    activation : {None, "relu"}
     out : ndarray or device array, optional
     algorithm : {"auto", "direct", "im2col"}
     stream : int or stream object, optional
@@ -188,7 +196,7 @@ def conv3d(
     (1, 5, 4, 4, 4)
     """
     settings = stride, padding, dilation, groups
-    return operations.conv(3, input, weight, bias, settings, out, algorithm, stream)
+    return operations.conv(3, input, weight, bias, settings, activation, out, algorithm, stream)
 
 
 def conv_transpose1d(

@@ -11,7 +11,7 @@ import numpy as np
 from . import calls, options, tuning
 from ._arguments import one_of
 from ._arrays import Array, check_out, checked_array, checked_bias, checked_like
-from .cpu import columns, convolution, program, threads
+from .cpu import columns, convolution, threads, workspaces
 from .cpu.convolution import Plan
 from .cpu.operands import Operands
 from .cpu.program import Program
@@ -58,7 +58,13 @@ class HostCall:
         return tuple(self._arrays.values())
 
     def run(
-        self, pass_name: str, g: ConvGeometry, source: str, weights: str, algorithm: str
+        self,
+        pass_name: str,
+        g: ConvGeometry,
+        source: str,
+        weights: str,
+        algorithm: str,
+        activation: str | None = None,
     ) -> Array:
         """Check what only the geometry tells, and return the result of a pass."""
         given, w = self._arrays[source], self._arrays[weights]
@@ -68,7 +74,7 @@ class HostCall:
         batched = given.ndim == g.rank + 2
         x = given if batched else given[np.newaxis]
         y = self._target(pass_name, g, x, bias, batched)
-        made = compute(pass_name, g, x, w, y, bias, algorithm)
+        made = compute(pass_name, g, x, w, y, bias, algorithm, activation)
         if self._out is not None:
             return self._out
         result = y if batched else y[0]
@@ -76,8 +82,12 @@ class HostCall:
         if made is not None and plain and self._kind != "backward":
             # Later calls like this one go straight to the program that this one ran.
             zeros = None if pass_name == "weight_gradient" else _no_bias(y.shape[1], y)
-            key = calls.key_of(self._kind, given, w, bias, self._arguments)
-            calls.keep(key, calls.ReadyCall(made, result, zeros))
+            ready = calls.ReadyCall(made, result, zeros)
+            how = options.current().planning
+            rank, *settings, _, extra = self._arguments
+            calls.known.remember(
+                ready, self._kind, how, given, w, bias, rank, tuple(settings), algorithm, extra
+            )
         return result
 
     def bias_gradient(self, source: str) -> Array:
@@ -131,6 +141,7 @@ def compute(
     y: Array,
     bias: Array | None,
     algorithm: str,
+    activation: str | None,
 ) -> Program | None:
     """Fill ``y`` with the pass of source ``x`` and weights, or output gradient, ``w``.
 
@@ -145,7 +156,7 @@ def compute(
         start = _no_bias(y.shape[1], y) if bias is None else np.ascontiguousarray(bias)
     if algorithm == "auto" and options.current().autotune:
         algorithm = _timed(pass_name, g, x, w, y, start)
-    made = plan_for(pass_name, g, x, w, y, algorithm).program
+    made = plan_for(pass_name, g, x, w, y, algorithm, activation).program
     made.run(x, w, y, start)
     return made
 
@@ -165,10 +176,19 @@ def _timed(pass_name: str, g: ConvGeometry, x: Array, w: Array, y: Array, start:
     return choice
 
 
-def plan_for(pass_name: str, g: ConvGeometry, x: Array, w: Array, y: Array, algorithm: str) -> Plan:
+def plan_for(
+    pass_name: str,
+    g: ConvGeometry,
+    x: Array,
+    w: Array,
+    y: Array,
+    algorithm: str,
+    activation: str | None = None,
+) -> Plan:
     """The plan of a pass on arrays of these strides: from the cache, or made now."""
     bits, winograd = x.itemsize * 8, options.current().winograd
-    return plan(pass_name, g, bits, x.strides, w.strides, y.strides, algorithm, winograd)
+    strides = x.strides, w.strides, y.strides
+    return plan(pass_name, g, bits, *strides, algorithm, winograd, activation)
 
 
 @lru_cache(maxsize=_PLANS_KEPT)
@@ -181,9 +201,11 @@ def plan(
     y: tuple[int, ...],
     algorithm: str,
     winograd: bool,
+    activation: str | None = None,
 ) -> Plan:
     """The plan of a pass, from the item size in bits and the strides of source, weights, target."""
-    return convolution.make_plan(pass_name, g, Operands(bits, x, w, y), algorithm, winograd)
+    operands = Operands(bits, x, w, y, activation)
+    return convolution.make_plan(pass_name, g, operands, algorithm, winograd)
 
 
 @lru_cache(maxsize=64)
@@ -208,4 +230,4 @@ def forget() -> None:
     _zeros.cache_clear()
     calls.forget()
     tuning.forget()
-    program.forget_workspaces()
+    workspaces.forget()

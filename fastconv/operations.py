@@ -8,9 +8,12 @@ from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 from . import calls
-from ._arguments import sizes
+from ._arguments import one_of, sizes
 from .dispatch import open_call
 from .geometry import forward_geometry, gradient_geometry, transposed_geometry
+from .options import current
+
+ACTIVATIONS = ("relu",)
 
 # Stride, padding, dilation, groups: the public functions' own order.
 Settings: TypeAlias = tuple[Any, Any, Any, Any]
@@ -24,22 +27,29 @@ def conv(
     weight: Any,
     bias: Any,
     settings: Settings,
+    activation: str | None,
     out: Any,
     algorithm: str,
     stream: Any,
 ) -> Any:
     """Return a convolution over ``rank`` axes."""
-    arguments = (rank, *settings, algorithm)
-    elsewhere = out is not None or stream is not None
-    if (ready := calls.find("conv", input, weight, bias, arguments, elsewhere)) is not None:
-        return ready(input, weight, bias)
+    if out is None and stream is None:
+        how = current().planning
+        ready = calls.known.find(
+            "conv", how, input, weight, bias, rank, settings, algorithm, activation
+        )
+        if ready is not None:
+            return ready(input, weight, bias)
+    arguments = (rank, *settings, algorithm, activation)
     arrays = {"input": input, "weight": weight}
     call = open_call("conv", arrays, arguments, bias=bias, out=out, stream=stream)
     if (known := call.repeat()) is not None:
         return known[0]
     x, w = call.operands()
+    if activation is not None:
+        one_of(activation, "activation", ACTIVATIONS)
     g = forward_geometry(x.shape, w.shape, *settings, rank)
-    result = call.run("forward", g, "input", "weight", algorithm)
+    result = call.run("forward", g, "input", "weight", algorithm, activation)
     call.keep()
     return result
 
@@ -55,11 +65,14 @@ def conv_transpose(
     stream: Any,
 ) -> Any:
     """Return a transposed convolution over ``rank`` axes."""
-    arguments = (rank, *settings, algorithm)
-    elsewhere = out is not None or stream is not None
-    ready = calls.find("conv_transpose", input, weight, bias, arguments, elsewhere)
-    if ready is not None:
-        return ready(input, weight, bias)
+    if out is None and stream is None:
+        how = current().planning
+        ready = calls.known.find(
+            "conv_transpose", how, input, weight, bias, rank, settings, algorithm, None
+        )
+        if ready is not None:
+            return ready(input, weight, bias)
+    arguments = (rank, *settings, algorithm, None)
     arrays = {"input": input, "weight": weight}
     call = open_call("conv_transpose", arrays, arguments, bias=bias, out=out, stream=stream)
     if (known := call.repeat()) is not None:
@@ -82,11 +95,14 @@ def weight_gradient(
     stream: Any,
 ) -> Any:
     """Return the gradient of a convolution over ``rank`` axes with respect to its weight."""
-    arguments = (rank, weight_size, *settings, algorithm)
-    elsewhere = out is not None or stream is not None
-    ready = calls.find("weight_gradient", input, grad_output, None, arguments, elsewhere)
-    if ready is not None:
-        return ready(input, grad_output)
+    if out is None and stream is None:
+        how = current().planning
+        ready = calls.known.find(
+            "weight_gradient", how, input, grad_output, None, rank, settings, algorithm, weight_size
+        )
+        if ready is not None:
+            return ready(input, grad_output)
+    arguments = (rank, *settings, algorithm, weight_size)
     arrays = {"input": input, "grad_output": grad_output}
     call = open_call("weight_gradient", arrays, arguments, out=out, stream=stream)
     if (known := call.repeat()) is not None:
@@ -110,11 +126,14 @@ def input_gradient(
     stream: Any,
 ) -> Any:
     """Return the gradient of a convolution over ``rank`` axes with respect to its input."""
-    arguments = (rank, input_size, *settings, algorithm)
-    elsewhere = out is not None or stream is not None
-    ready = calls.find("input_gradient", grad_output, weight, None, arguments, elsewhere)
-    if ready is not None:
-        return ready(grad_output, weight)
+    if out is None and stream is None:
+        how = current().planning
+        ready = calls.known.find(
+            "input_gradient", how, grad_output, weight, None, rank, settings, algorithm, input_size
+        )
+        if ready is not None:
+            return ready(grad_output, weight)
+    arguments = (rank, *settings, algorithm, input_size)
     arrays = {"weight": weight, "grad_output": grad_output}
     call = open_call("input_gradient", arrays, arguments, out=out, stream=stream)
     if (known := call.repeat()) is not None:

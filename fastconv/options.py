@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ._arguments import flag, integer
@@ -17,6 +17,11 @@ class Settings:
     winograd: bool = True
     tf32: bool = False
     autotune: bool = False
+    #: what the plan of a call on NumPy arrays depends on, as one number
+    planning: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "planning", self.winograd + 2 * self.autotune)
 
 
 _DEFAULTS = Settings()

@@ -1,6 +1,10 @@
 """A call seen before gives what the first one gave, and passes nothing that the first refused."""
 
+import sys
+import threading
+import weakref
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import naive
 import numpy as np
@@ -8,6 +12,8 @@ import pytest
 from arrays import Array
 
 import fastconv
+from fastconv import calls
+from fastconv.cpu.recall import MOST
 
 
 def integers(*shape: int) -> Array:
@@ -106,3 +112,90 @@ def test_out_that_overlaps_itself_is_refused() -> None:
 
 def test_explain_of_no_images() -> None:
     assert fastconv.explain((0, 3, 8, 8), (4, 3, 3, 3)).flops == 0
+
+
+def test_a_list_counts_by_what_it_holds_now() -> None:
+    x, w, stride = integers(1, 1, 7, 7), integers(1, 1, 3, 3), [1, 1]
+    for _ in range(2):
+        assert fastconv.conv2d(x, w, stride=stride).shape == (1, 1, 5, 5)
+    stride[:] = [2, 2]
+    assert fastconv.conv2d(x, w, stride=stride).shape == (1, 1, 3, 3)
+    size = [1, 1, 3, 3]
+    dy = integers(1, 1, 5, 5)
+    for _ in range(2):
+        assert fastconv.conv2d_weight(x, size, dy).shape == (1, 1, 3, 3)
+    size[2] = 4
+    with pytest.raises(ValueError, match="grad_output must have shape"):
+        fastconv.conv2d_weight(x, size, dy)
+
+
+def test_ranks_and_operations_do_not_stand_for_each_other() -> None:
+    x, w = integers(1, 2, 6), integers(2, 2, 3)
+    for _ in range(2):
+        forward, backward = fastconv.conv1d(x, w), fastconv.conv_transpose1d(x, w)
+        assert (forward.shape, backward.shape) == ((1, 2, 4), (1, 2, 8))
+        with pytest.raises(ValueError, match="weight must be"):
+            fastconv.conv2d(x, w)
+
+
+def test_settings_are_part_of_a_call() -> None:
+    x, w = integers(4, 64, 14, 14), integers(64, 64, 3, 3)
+    rounded = fastconv.conv2d(x, w, padding=1)
+    exact = fastconv.conv2d(x, w, padding=1, algorithm="direct")
+    assert not np.array_equal(rounded, exact)  # Winograd's
+    with fastconv.options(winograd=False):
+        np.testing.assert_array_equal(fastconv.conv2d(x, w, padding=1), exact)
+    np.testing.assert_array_equal(fastconv.conv2d(x, w, padding=1), rounded)
+
+
+def test_more_calls_than_are_remembered() -> None:
+    x, w = integers(1, 1, 1, 12), integers(1, 1, 1, 2)
+    settings = [
+        ((1, stride), ((0, 0), (before, after)))
+        for stride in range(1, 8)
+        for before in range(13)
+        for after in range(13)
+    ]
+    assert len(settings) > MOST
+    for round_ in range(2):
+        for stride, padding in settings:
+            y = fastconv.conv2d(x, w, stride=stride, padding=padding)
+            before, after = padding[1]
+            row = np.pad(x[0, 0, 0], (before, after))
+            expected = np.convolve(row, w[0, 0, 0, ::-1], "valid")[:: stride[1]]
+            np.testing.assert_array_equal(y[0, 0, 0], expected, err_msg=f"{round_} {stride}")
+
+
+def test_known_calls_are_let_go() -> None:
+    x, w, dtype = integers(1, 1, 6, 6), integers(1, 1, 2, 2), np.dtype(np.float32)
+    fastconv.conv2d(x, w)
+    before = [sys.getrefcount(held) for held in (x, w, dtype, None)][:3]
+    results = [fastconv.conv2d(x, w) for _ in range(100)]
+    del results
+    assert [sys.getrefcount(held) for held in (x, w, dtype)] == before
+    known = weakref.ref(calls.known.find("conv", 1, x, w, None, 2, (1, 0, 1, 1), "auto", None))
+    assert known() is not None
+    fastconv.clear_cache()
+    assert known() is None
+
+
+def test_calls_beside_clear_cache() -> None:
+    """Threads that repeat calls while others forget them always get their own result."""
+    kernel = integers(1, 1, 2, 2)
+    images = [integers(1, 1, 4 + i, 5) for i in range(6)]
+    expected = [naive.forward(x, kernel, None, (1, 1), ((0, 0),) * 2, (1, 1), 1) for x in images]
+    stop = threading.Event()
+
+    def repeat(i: int) -> int:
+        done = 0
+        while not stop.is_set():
+            np.testing.assert_array_equal(fastconv.conv2d(images[i], kernel), expected[i])
+            done += 1
+        return done
+
+    with ThreadPoolExecutor(len(images)) as pool:
+        running = [pool.submit(repeat, i) for i in range(len(images))]
+        for _ in range(200):
+            fastconv.clear_cache()
+        stop.set()
+        assert all(future.result() > 0 for future in running)

@@ -322,7 +322,9 @@ def test_algorithms(device: Device) -> None:
     assert [run.algorithm for run in device.runs] == ["columns", "columns"]
     with pytest.raises(ValueError, match="one of 'auto', 'direct', 'im2col', 'columns', got 'fft'"):
         fastconv.conv2d(*plain(x, w), algorithm="fft", **SETTINGS)
-    with pytest.raises(ValueError, match="'winograd', got 'columns'"):
+    with pytest.raises(ValueError, match="activation must be None for device arrays, got 'relu'"):
+        fastconv.conv2d(*plain(x, w), activation="relu", **SETTINGS)
+    with pytest.raises(ValueError, match=r"one of 'auto', 'direct', 'im2col', .*got 'columns'"):
         fastconv.conv2d(x, w, algorithm="columns", **SETTINGS)
 
 

@@ -25,7 +25,7 @@ def store_kind(channel: int, pixel: int, size: int) -> int:
     "length", "x_step", "y_step", "blocks", "block_parts", "x_blocks", "y_blocks", "valid",
     "channels", "x_channel", "taps", "tap_table", "y_channel",
     "staged", "x_offset", "weights", "block_bytes", "packer", "bias_from",
-    "store", "scratch", "scratch_bytes",
+    "store", "floor", "scratch", "scratch_bytes",
 )  # fmt: skip
 def correlate(bits: int, lanes: int, rho: int, m: int, vectors: int, fixed: int) -> Any:
     """Correlate: tiles of ``rho`` image rows x ``m`` pixels by ``vectors`` vectors of channels.
@@ -44,7 +44,7 @@ def correlate(bits: int, lanes: int, rho: int, m: int, vectors: int, fixed: int)
          length, x_step, y_step, blocks, block_parts, x_blocks, y_blocks, valid,
          channels, x_channel, taps, tap_table, y_channel,
          staged, x_offset, weights, block_bytes, packer, bias_from, store,
-         scratch, scratch_bytes) = simd.words(args, fields)  # fmt: skip
+         floor, scratch, scratch_bytes) = simd.words(args, fields)  # fmt: skip
         source = (workspace if staged else x) + x_offset
         spill = workspace + scratch + slot * scratch_bytes
         place, held = workspace + weights, -1
@@ -79,6 +79,7 @@ def correlate(bits: int, lanes: int, rho: int, m: int, vectors: int, fixed: int)
                             sums, simd.shifted(x_row, pixel * x_step), x_step, fixed, m,
                             packed, vectors, channels, x_channel, taps, tap_table,
                         )  # fmt: skip
+                        sums = simd.raised(sums, floor)
                         target = simd.shifted(y_row, pixel * y_step)
                         if store == ROWS:
                             simd.store_rows(sums, target, y_step, m, vectors, present)

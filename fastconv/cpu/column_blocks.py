@@ -108,7 +108,7 @@ def _deliver(tile_at, pixel, count, target, rows, length, step, channels, channe
     "units", "block_parts", "run_tiles", "pixels", "y_rows", "y_length", "y_step",
     "x_rows", "length", "x_step", "x_blocks", "y_blocks", "valid", "channels", "chunk_channels",
     "x_channel", "taps", "tap_table", "y_channel", "staged", "x_offset", "weights", "block_bytes",
-    "bias_from", "store", "columns", "columns_bytes", "scratch", "scratch_bytes",
+    "bias_from", "store", "floor", "columns", "columns_bytes", "scratch", "scratch_bytes",
     "groups", "group_blocks",
 )  # fmt: skip
 def correlate(bits: int, lanes: int, m: int, vectors: int, mode: int) -> Any:
@@ -125,12 +125,13 @@ def correlate(bits: int, lanes: int, m: int, vectors: int, mode: int) -> Any:
     count = m * vectors
     tile_bytes = m * line
     pitch = PIXELS * size
+    lowest = -(1 << (23 if bits == 32 else 52))  # the bits of minus infinity
 
     def kernel(args, x, w, y, bias, workspace, slot, slots):
         (units, block_parts, run_tiles, pixels, y_rows, y_length, y_step,
          x_rows, length, x_step, x_blocks, y_blocks, valid, channels, chunk_channels,
          x_channel, taps, tap_table, y_channel, staged, x_offset, weights, block_bytes,
-         bias_from, store, columns, columns_bytes, scratch, scratch_bytes,
+         bias_from, store, floor, columns, columns_bytes, scratch, scratch_bytes,
          groups, group_blocks) = simd.words(args, fields)  # fmt: skip
         source = (workspace if staged else x) + x_offset
         column = workspace + columns + slot * columns_bytes
@@ -169,6 +170,7 @@ def correlate(bits: int, lanes: int, m: int, vectors: int, mode: int) -> Any:
                             sums, (column + p * size,), size, size, m,
                             packed, vectors, deep * taps, pitch,
                         )  # fmt: skip
+                        sums = simd.raised(sums, floor if last else lowest)
                         row, q = (pixel + p) // y_length, (pixel + p) % y_length
                         target = (y_base + simd.word(y_rows, row) + q * y_step,)
                         whole = q + m <= y_length and p + m <= here

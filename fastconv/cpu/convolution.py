@@ -23,6 +23,7 @@ _MODULES = {
     "im2col": ("im2col", "im2col"),
     "winograd": ("winograd", "winograd_gradient"),
     "depthwise": ("depthwise", "depthwise_gradient"),
+    "listed": ("listed", "listed"),
 }
 ALGORITHMS = tuple(_MODULES)
 _COARSE = ("winograd",)  # that round more coarsely, which `options(winograd=False)` forbids
@@ -91,6 +92,8 @@ def _chosen(pass_name: str, low: Lowered, arrays: Operands, winograd: bool) -> s
     1.15 to 1.5 times as fast as direct convolution (Zen 5). Small problems, that a caller may
     know the exact result of, are not worth the coarser rounding of a Winograd algorithm.
     """
+    if not _refusal("listed", pass_name, low, arrays):
+        return "listed"
     shortest = max(low.parts[-1].counts) < 4 and low.target_channels >= arrays.lanes
     plain = "direct"
     if not _refusal("depthwise", pass_name, low, arrays):

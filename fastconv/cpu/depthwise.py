@@ -205,6 +205,7 @@ def _sums(part: Correlation, arrays: Operands, band: Band) -> dict[str, Constant
         "D": depth.length,
         "P": rows.length,
         "Q": columns.length,
+        "floor": arrays.floor,
         "item": band.item,
         "x_row": band.pitch * (rows.move // column(rows).move),
         "x_tap": band.pitch * progression(rows.taps)[3],

@@ -80,7 +80,7 @@ def channel_steps(
     weights = weight_lanes(low, part, arrays, blocks, width)
     bias, bias_from = pack_bias(low, arrays, blocks, width, space)
     tiles = -(-len(over.x_rows) // shape.rho)
-    constants = _common(low, x, y, over, blocks, tiles)
+    constants = _common(low, arrays, x, y, over, blocks, tiles)
     constants |= _channel_loop(low, x, part.offsets(x.spatial))
     constants |= {"x_step": over.pixels.x_step, "valid": blocks.present, "bias_from": bias_from}
     units = _cut(constants, len(blocks.group), tiles, weights.block_bytes)
@@ -121,7 +121,7 @@ def _window_steps(
     pack, weights, block_bytes = pack_weights(low, part, arrays, blocks, shape.m, space)
     bias, bias_from = pack_bias(low, arrays, blocks, shape.m, space)
     tiles = -(-len(over.x_rows) // shape.rho)
-    constants = _common(low, x, y, over, blocks, tiles)
+    constants = _common(low, arrays, x, y, over, blocks, tiles)
     constants |= _channel_loop(low, x, phase_table(part, x, moves))
     constants |= {"weights": weights, "block_bytes": block_bytes, "bias_from": bias_from}
     units = _cut(constants, len(blocks.group), tiles, block_bytes)
@@ -153,7 +153,7 @@ def phase_table(part: Correlation, x: View, moves: tuple[int, ...]) -> np.ndarra
 
 
 def _common(
-    low: Lowered, x: View, y: View, over: Loops, blocks: Blocks, row_tiles: int
+    low: Lowered, arrays: Operands, x: View, y: View, over: Loops, blocks: Blocks, row_tiles: int
 ) -> dict[str, Constant]:
     return {
         "row_tiles": row_tiles,
@@ -166,6 +166,7 @@ def _common(
         "x_blocks": blocks.group * (low.source_channels * x.channel),
         "y_blocks": (blocks.group * low.target_channels + blocks.first) * y.channel,
         "y_channel": y.channel,
+        "floor": arrays.floor,
         "staged": int(x.staged),
         "x_offset": x.offset,
     }

@@ -74,6 +74,7 @@ def _part_steps(
         "weights": weights,
         "block_bytes": block_bytes,
         "bias_from": bias_from,
+        "floor": arrays.floor,
         "scratch": space.take(scratch_bytes * slots),
         "scratch_bytes": scratch_bytes,
         "groups": low.groups,

@@ -34,6 +34,7 @@ class Operands(NamedTuple):
     x: tuple[int, ...]
     w: tuple[int, ...]
     y: tuple[int, ...]
+    activation: str | None = None  #: what is done to each result last: None or "relu"
 
     @property
     def size(self) -> int:
@@ -44,6 +45,16 @@ class Operands(NamedTuple):
     def lanes(self) -> int:
         """Elements of a vector."""
         return simd.VECTOR_BITS // self.bits
+
+    @property
+    def floor(self) -> int:
+        """The least result, as the bits of a float: 0 under "relu", else minus infinity.
+
+        For kernels, which apply it by `simd.raised` before they store: one maximum a vector costs
+        less than to ask whether it is wanted.
+        """
+        least = np.array(0.0 if self.activation == "relu" else -np.inf, f"f{self.size}")
+        return int(least.view(f"i{self.size}"))
 
     @property
     def channels_last(self) -> bool:

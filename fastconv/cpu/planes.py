@@ -63,7 +63,7 @@ def _slide_rows(tile, x, x_row, x_tap, w, w_row, R, rho, vectors, taps, move, br
     "layers", "layer_x", "layer_w", "S", "columns", "w_columns", "R", "w_row",
     "weights_staged", "weights", "w_planes", "bias_from", "present",
     "y_own", "y_offset", "y_item", "y_image", "y_plane", "y_depth", "y_row", "y_pixel", "y_lane",
-    "spill",
+    "floor", "spill",
 )  # fmt: skip
 def correlate(
     bits: int, lanes: int, rho: int, vectors: int, taps: int, move: int, broadcast: int
@@ -85,7 +85,7 @@ def correlate(
          layers, layer_x, layer_w, S, columns, w_columns, R, w_row,
          weights_staged, weights, w_planes, bias_from, present,
          y_own, y_offset, y_item, y_image, y_plane, y_depth, y_row, y_pixel, y_lane,
-         spill) = simd.words(args, fields)  # fmt: skip
+         floor, spill) = simd.words(args, fields)  # fmt: skip
         first, last = unit * together, min((unit + 1) * together, places)
         n, k, o, band = find_place(first, planes, depths, bands)
         for item in range(first, last):
@@ -124,6 +124,7 @@ def correlate(
                                 weight + simd.word(w_columns, s), w_row, R,
                                 rho, vectors, taps, move, broadcast,
                             )  # fmt: skip
+                    sums = simd.raised(sums, floor)
                     to = y_at + q * y_pixel
                     if y_lane == size:
                         simd.store_lines(sums, to, y_row, rho, vectors, here)

@@ -26,7 +26,7 @@ from numba.core.caching import FunctionCache, NullCache
 from numba.core.ccallback import CFunc
 from numba.core.runtime import rtsys
 
-from fastconv.cpu import simd, threads
+from fastconv.cpu import simd, threads, workspaces
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
@@ -61,6 +61,24 @@ def _disk_cache(function: Callable[..., Any]) -> Any:
         return _SourceKeyedCache(function)
     except RuntimeError:  # nowhere to write
         return NullCache()
+
+
+def kept_on_disk(function: Any) -> None:
+    """Let a compiled function find its machine code in the disk cache."""
+    function._cache = _disk_cache(function.py_func)
+
+
+@functools.cache
+def entry(function: Any) -> Callable[..., Any]:
+    """A compiled function as a callable that takes Python objects by their addresses.
+
+    It is what Numba calls once it has found out its arguments' types, which here costs more than
+    the call.
+    """
+    signature = (simd.Object(),) * function.py_func.__code__.co_argcount
+    function.compile(signature)
+    made: Callable[..., Any] = function.overloads[signature].entry_point
+    return made
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,58 +174,36 @@ class Program:
         self._table = np.array(
             [(s.kernel.address, s.table.ctypes.data, s.units) for s in steps], dtype=np.int64
         ).reshape(len(steps), 3)
-        self._address, self._count = self._table.ctypes.data, len(steps)
         self.serial = serial
         self._most = threads.most()  # what the steps' scratch was sized for
+        self._serially = functools.partial(entry(_run_serial), self._table)
 
     def run(self, x: Array, w: Array, y: Array, bias: Array) -> None:
         """Run every step in order, on as many threads as the caller allows."""
-        workspace = _take(self.workspace)
-        address, count = self._address, self._count
-        operands = id(x), id(w), id(y), id(bias), id(workspace)
+        if not self.workspace and self.serial:
+            self._serially(x, w, y, bias, workspaces.NONE)
+            return
+        workspace = workspaces.take(self.workspace)
+        self._run(x, w, y, bias, workspace)
+        workspaces.give_back(workspace)
+
+    def _run(self, x: Array, w: Array, y: Array, bias: Array, workspace: Array) -> None:
         # Asking for the threads also starts them, which a parallel driver from the cache relies on.
         slots = 1 if self.serial else min(threads.allowed(), self._most)
-        if slots > 1 and threads.enter():
-            try:
-                _run_parallel(address, count, *operands, slots)
-            finally:
-                threads.leave()
-        else:
-            _run_serial(address, count, *operands)
-        _give_back(workspace)
-
-
-# A workspace is kept when its run ends and handed to the next that it fits: fresh pages cost more
-# than many a kernel. `list.pop` and `append` are atomic, so no lock is needed.
-_EMPTY = np.empty(0, dtype=np.uint8)
-_KEPT: list[Array] = []
-_KEPT_MOST, _KEPT_BYTES = 4, 1 << 28  # so many, each at most so large
-
-
-def _take(size: int) -> Array:
-    if not size:
-        return _EMPTY
-    try:
-        kept = _KEPT.pop()
-    except IndexError:
-        return np.empty(size, dtype=np.uint8)
-    return kept if kept.size >= size else np.empty(size, dtype=np.uint8)
-
-
-def _give_back(workspace: Array) -> None:
-    if 0 < workspace.size <= _KEPT_BYTES and len(_KEPT) < _KEPT_MOST:
-        _KEPT.append(workspace)
-
-
-def forget_workspaces() -> None:
-    """Free the workspaces kept between calls."""
-    _KEPT.clear()
+        if slots == 1 or not threads.enter():
+            self._serially(x, w, y, bias, workspace)
+            return
+        try:
+            operands = id(x), id(w), id(y), id(bias), id(workspace)
+            _run_parallel(self._table.ctypes.data, len(self.steps), *operands, slots)
+        finally:
+            threads.leave()
 
 
 # `x.ctypes.data` costs a microsecond, as much as a whole small convolution. An array object holds
 # its data pointer right behind its object header, so compiled code reads it from there.
 _PROBE = np.empty(1)
-_DATA_WORD = next(
+ARRAY_DATA = next(
     i
     for i in range(2, 8)
     if int.from_bytes((ctypes.c_char * 8).from_address(id(_PROBE) + 8 * i).raw, "little")
@@ -215,10 +211,19 @@ _DATA_WORD = next(
 )
 
 
+@njit
+def _data(array):
+    """The address of an array object's first element."""
+    return simd.word(array, ARRAY_DATA)
+
+
 @njit(nogil=True)
-def _run_serial(steps, count, x, w, y, bias, workspace):
-    x, w, y = simd.word(x, _DATA_WORD), simd.word(w, _DATA_WORD), simd.word(y, _DATA_WORD)
-    bias, workspace = simd.word(bias, _DATA_WORD), (simd.word(workspace, _DATA_WORD) + 63) & ~63
+def _run_serial(table, x, w, y, bias, workspace):
+    table = simd.address_of(table)
+    steps, count = _data(table), simd.word(simd.word(table, ARRAY_DATA + 2), 0)
+    x, w, y = _data(simd.address_of(x)), _data(simd.address_of(w)), _data(simd.address_of(y))
+    bias = _data(simd.address_of(bias))
+    workspace = (_data(simd.address_of(workspace)) + 63) & ~63
     for i in range(count):
         kernel, args = simd.word(steps, 3 * i), simd.word(steps, 3 * i + 1)
         simd.call(kernel, (args, x, w, y, bias, workspace, 0, 1))
@@ -226,8 +231,8 @@ def _run_serial(steps, count, x, w, y, bias, workspace):
 
 @njit(nogil=True, parallel=True)
 def _run_parallel(steps, count, x, w, y, bias, workspace, most):
-    x, w, y = simd.word(x, _DATA_WORD), simd.word(w, _DATA_WORD), simd.word(y, _DATA_WORD)
-    bias, workspace = simd.word(bias, _DATA_WORD), (simd.word(workspace, _DATA_WORD) + 63) & ~63
+    x, w, y, bias = _data(x), _data(w), _data(y), _data(bias)
+    workspace = (_data(workspace) + 63) & ~63
     for i in range(count):
         kernel, args = simd.word(steps, 3 * i), simd.word(steps, 3 * i + 1)
         slots = min(most, simd.word(steps, 3 * i + 2))
@@ -238,5 +243,5 @@ def _run_parallel(steps, count, x, w, y, bias, workspace, most):
                 simd.call(kernel, (args, x, w, y, bias, workspace, slot, slots))
 
 
-for _driver in (_run_serial, _run_parallel):
-    _driver._cache = _disk_cache(_driver.py_func)
+kept_on_disk(_run_serial)
+kept_on_disk(_run_parallel)

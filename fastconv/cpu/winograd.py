@@ -348,6 +348,7 @@ def _output_step(
         "valid": blocks.present,
         "point": product.point,
         "contiguous": contiguous(arrays.y, arrays.size),
+        "floor": arrays.floor,
     }
     kernel = compiled(
         winograd_maps.map_outputs, arrays.bits, arrays.lanes, tiles.step, tiles.points, vectors

@@ -154,7 +154,7 @@ def map_weights(bits: int, lanes: int, taps: int, points: int, vectors: int) -> 
                     simd.map_square(
                         FILTER, taps, points, scratch + c * area * vector + first_tap,
                         tap_row, tap_column, out + (c * vectors * lanes + k) * size,
-                        points * point, point, 0, bits, lanes,
+                        points * point, point, 0, 0, bits, lanes,
                     )  # fmt: skip
 
     return kernel
@@ -162,7 +162,7 @@ def map_weights(bits: int, lanes: int, taps: int, points: int, vectors: int) -> 
 
 @reads(
     "high", "across", "P", "Q", "image", "channel", "row", "pixel", "y_blocks", "valid", "point",
-    "contiguous",
+    "contiguous", "floor",
 )  # fmt: skip
 def map_outputs(bits: int, lanes: int, m: int, points: int, vectors: int) -> Any:
     """Map the products of one block of output channels to ``m`` x ``m`` outputs a tile.
@@ -176,7 +176,7 @@ def map_outputs(bits: int, lanes: int, m: int, points: int, vectors: int) -> Any
 
     def kernel(args, products, scratch, y, bias, block, first, last):
         (high, across, P, Q, image, channel, down, pixel, y_blocks, valid, point,
-         contiguous) = simd.words(args, fields)  # fmt: skip
+         contiguous, floor) = simd.words(args, fields)  # fmt: skip
         pitch = across * m * vector
         start = bias + block * line
         for strip in range(first, last):
@@ -187,8 +187,8 @@ def map_outputs(bits: int, lanes: int, m: int, points: int, vectors: int) -> Any
                     tile = (strip - first) * across + t
                     simd.map_square(
                         OUTPUT, m, points, products + tile * line + k * size, points * point,
-                        point, scratch + t * m * vector, pitch, vector, start + k * size, bits,
-                        lanes,
+                        point, scratch + t * m * vector, pitch, vector, start + k * size, floor,
+                        bits, lanes,
                     )  # fmt: skip
                 origin = y + simd.word(y_blocks, block) + strip // high * image + k * channel
                 for i in range(min(m, P - top)):

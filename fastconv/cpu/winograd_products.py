@@ -192,7 +192,7 @@ def multiply_gradient(
                                 OUTPUT, taps, points, place + c * width + lane,
                                 points * sums_point, sums_point,
                                 out + (part * part_lines + c * entries) * width + lane,
-                                taps * width, width, 0, bits, lanes,
+                                taps * width, width, 0, 0, bits, lanes,
                             )  # fmt: skip
                     place += sums_part
 

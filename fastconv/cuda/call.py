@@ -92,9 +92,20 @@ class DeviceCall:
         return tuple(self._arrays[name] for name in self._names)
 
     def run(
-        self, pass_name: str, g: ConvGeometry, source: str, weights: str, algorithm: str
+        self,
+        pass_name: str,
+        g: ConvGeometry,
+        source: str,
+        weights: str,
+        algorithm: str,
+        activation: str | None = None,
     ) -> Any:
         """Check what only the geometry tells, and return the result of a pass."""
+        if activation is not None:
+            raise ValueError(
+                f"activation must be None for device arrays, got {activation!r}: "
+                "apply it to the result with the arrays' own library"
+            )
         x, w = self._arrays[source], self._arrays[weights]
         shape = getattr(g, _RESULTS[pass_name])
         self._check_bias(g.C if pass_name == "input_gradient" else g.K)

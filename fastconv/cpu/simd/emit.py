@@ -95,6 +95,20 @@ def multiply_add(b: ir.IRBuilder, x: ir.Value, y: ir.Value, z: ir.Value) -> ir.V
     return b.call(cgutils.get_or_insert_function(b.module, signature, name), [x, y, z])
 
 
+def at_least(b: ir.IRBuilder, value: ir.Value, floor: ir.Value) -> ir.Value:
+    """The larger of a scalar or vector and the float whose bits the integer ``floor`` holds.
+
+    NaN stays NaN: it is not below the floor, and one instruction says so.
+    """
+    vector = isinstance(value.type, ir.VectorType)
+    scalar = value.type.element if vector else value.type
+    bits = b.trunc(floor, I32) if isinstance(scalar, ir.FloatType) else floor
+    least = b.bitcast(bits, scalar)
+    if vector:
+        least = splat(b, least, value.type.count)
+    return b.select(b.fcmp_ordered(">", least, value), least, value)
+
+
 def prefix_mask(b: ir.IRBuilder, lanes: int, valid: ir.Value) -> ir.Value:
     """The mask whose first ``valid`` lanes are on."""
     iota = ir.Constant(ir.VectorType(I32, lanes), list(range(lanes)))

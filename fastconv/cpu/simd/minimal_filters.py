@@ -22,6 +22,7 @@ from numba.extending import intrinsic
 from fastconv.cpu.simd.emit import (
     I64,
     as_pointer,
+    at_least,
     literals,
     llvm_scalar,
     multiply_add,
@@ -152,11 +153,12 @@ def map_line(typingctx, kind, count, points, source, source_step, target, target
 @intrinsic(prefer_literal=True)
 def map_square(
     typingctx, kind, count, points, source, row_step, column_step, target, target_step,
-    target_right, added, bits, lanes,
+    target_right, added, floor, bits, lanes,
 ):  # fmt: skip
     """Map a square of vectors along both axes; steps in bytes between its rows and columns.
 
-    To each result the vector at ``added`` is added, unless that is the literal 0.
+    To each result the vector at ``added`` is added and the sum raised to ``floor``, as `raised`
+    does, unless ``added`` is the literal 0.
     """
     if not literals(kind, count, points, bits, lanes):
         return None
@@ -178,13 +180,13 @@ def map_square(
             left = b.add(out, b.mul(out_down, I64(i)))
             row = _mapped(e, which, [column[i] for column in columns], n, number)
             for j, value in enumerate(row):
-                total = value if plain else b.fadd(value, addend)
+                total = value if plain else at_least(b, b.fadd(value, addend), args[10])
                 _store(b, total, b.add(left, b.mul(out_right, I64(j))))
         return context.get_dummy_value()
 
     places = [types.int64] * 6
     signature = types.void(
-        kind, count, points, *places, added if plain else types.int64, bits, lanes
+        kind, count, points, *places, added if plain else types.int64, types.int64, bits, lanes
     )
     return signature, codegen
 

@@ -11,6 +11,7 @@ from fastconv.cpu.simd.emit import (
     I64,
     Tile,
     as_pointer,
+    at_least,
     literals,
     llvm_scalar,
     masked_load,
@@ -127,6 +128,25 @@ def store_tile(typingctx, tile, address):
         return context.get_dummy_value()
 
     return types.void(tile, address), codegen
+
+
+@intrinsic
+def raised(typingctx, value, floor):
+    """A tile, or a scalar, with all that is less than a float at that float: an activation's floor.
+
+    ``floor`` is the float's bits as an integer: see `Operands.floor`. NaN stays NaN.
+    """
+
+    def codegen(context, b, signature, args):
+        if not isinstance(value, Tile):
+            return at_least(b, args[0], args[1])
+        tile = args[0]
+        for i in range(value.count):
+            vector = at_least(b, b.extract_value(tile, i), args[1])
+            tile = b.insert_value(tile, vector, i)
+        return tile
+
+    return value(value, types.int64), codegen
 
 
 @intrinsic(prefer_literal=True)
