@@ -51,6 +51,8 @@ class Workspace:
 # ------------------------------------------------------------------------------ padded copy
 
 _AXES = ("a", "b", "c", "e")
+_MOST_APART = 4  # elements of a source that vectors can be picked from
+_FEW = 16  # zeros of a row that cost less one by one than by a call
 
 
 @reads(
@@ -61,10 +63,15 @@ _AXES = ("a", "b", "c", "e")
     "e_count", "e_low", "e_high", "e_source",
     "n_source", "n_target",
 )  # fmt: skip
-def padded_copy(bits: int) -> Any:
-    """Copy (n, a, b, c, e) with zeros outside [low, high) of each axis; e becomes contiguous."""
+def padded_copy(bits: int, lanes: int, step: int) -> Any:
+    """Copy (n, a, b, c, e) with zeros outside [low, high) of each axis; e becomes contiguous.
+
+    Elements of e are ``step`` elements apart in the source, or, for 0, at any pitch.
+    """
     size = bits // 8
     fields = len(padded_copy.fields)  # type: ignore[attr-defined]
+    zero = (np.float32 if bits == 32 else np.float64)(0)
+    few = _FEW
 
     def kernel(args, x, w, y, bias, workspace, slot, slots):
         (units, operand, source, target,
@@ -74,7 +81,9 @@ def padded_copy(bits: int) -> Any:
          e_count, e_low, e_high, e_source,
          n_source, n_target) = simd.words(args, fields)  # fmt: skip
         origin = (x if operand == 0 else w) + source
-        middle = max(e_high - e_low, 0)
+        middle, e_after = max(e_high - e_low, 0), e_count - e_high
+        reach = (e_low + -(-middle // lanes) * lanes) * size  # of a row's last vector
+        vectors = step and e_low + e_after < few and c_target == e_count * size
         for unit in range(slot * units // slots, (slot + 1) * units // slots):
             b = unit % b_count
             a = unit // b_count % a_count
@@ -88,14 +97,26 @@ def padded_copy(bits: int) -> Any:
                     simd.clear_bytes(row, e_count * size)
                     continue
                 first = start + c * c_source
+                if vectors and reach <= (c_count - c) * c_target:
+                    # Whole vectors: what they overhang the next rows have still to overwrite.
+                    for e in range(e_low):
+                        simd.poke(row + e * size, zero)
+                    for e in range(0, middle, lanes):
+                        simd.every(
+                            row + (e_low + e) * size, first + e * e_source, middle - e,
+                            step, bits, lanes,
+                        )  # fmt: skip
+                    for e in range(e_high, e_count):
+                        simd.poke(row + e * size, zero)
+                    continue
                 simd.clear_bytes(row, e_low * size)
-                if e_source == size:
+                if step == 1:
                     simd.copy_bytes(row + e_low * size, first, middle * size)
                 else:
                     for e in range(middle):
                         value = simd.peek(first + e * e_source, bits)
                         simd.poke(row + (e_low + e) * size, value)
-                simd.clear_bytes(row + e_high * size, (e_count - e_high) * size)
+                simd.clear_bytes(row + e_high * size, e_after * size)
 
     return kernel
 
@@ -203,7 +224,11 @@ def _copy_step(
         constants |= {f"{name}_count": count, f"{name}_low": low, f"{name}_high": high}
         constants |= {f"{name}_source": source, f"{name}_target": pitch}
     del constants["e_target"]  # the innermost axis is contiguous
-    return Step(compiled(padded_copy, bits), int(constants["units"]), constants)  # type: ignore[arg-type]
+    apart = axes[3][3] // (bits // 8) if axes[3][3] % (bits // 8) == 0 else 0
+    step = apart if 1 <= apart <= _MOST_APART else 0
+    lanes = simd.VECTOR_BITS // bits
+    kernel = compiled(padded_copy, bits, lanes, step)
+    return Step(kernel, int(constants["units"]), constants)  # type: ignore[arg-type]
 
 
 # ------------------------------------------------------------------------------- pack lanes

@@ -46,6 +46,7 @@ from fastconv.cpu.simd.objects import (
     tuple_length,
 )
 from fastconv.cpu.simd.phases import (
+    every,
     split,
     weave,
 )
@@ -89,6 +90,7 @@ __all__ = [
     "clear_bytes",
     "copy_bytes",
     "copy_vector",
+    "every",
     "inner",
     "integer_value",
     "list_item",

@@ -55,6 +55,38 @@ def split(typingctx, targets, source, valid, bits, lanes):
     return types.void(targets, types.int64, types.int64, bits, lanes), codegen
 
 
+@intrinsic(prefer_literal=True)
+def every(typingctx, target, source, valid, step, bits, lanes):
+    """Write a vector of every ``step``-th element at ``source``; those beyond ``valid`` are zero.
+
+    All of the vector is written, and nothing read behind its last valid element.
+    """
+    if not literals(step, bits, lanes):
+        return None
+    apart, n = step.literal_value, lanes.literal_value
+
+    def codegen(context, b, signature, args):
+        out, start, count = args[:3]
+        size = size_of(scalar_of(bits))
+        vector = ir.VectorType(llvm_scalar(scalar_of(bits)), n)
+        pointer = as_pointer(b, out, vector)
+        places = [b.add(start, I64(i * n * size)) for i in range(apart)]
+        reach = b.sub(b.mul(count, I64(apart)), I64(apart - 1))  # from the first to the last
+        whole = b.icmp_signed(">=", reach, I64(n * apart))
+        with b.if_else(whole) as (full, partial):
+            with full:
+                loaded = [b.load(as_pointer(b, place, vector), align=1) for place in places]
+                b.store(_every(b, loaded, 0, n), pointer, align=1)
+            with partial:
+                masks = [prefix_mask(b, n, b.sub(reach, I64(i * n))) for i in range(apart)]
+                pairs = zip(places, masks, strict=True)
+                loaded = [masked_load(b, place, vector, mask) for place, mask in pairs]
+                b.store(_every(b, loaded, 0, n), pointer, align=1)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.int64, step, bits, lanes), codegen
+
+
 def _every(b, loaded, first, n):
     """Elements ``first``, ``first`` + s, ... of ``s`` vectors laid end to end."""
     step = len(loaded)

@@ -49,22 +49,11 @@ def store_lines(typingctx, tile, target, pitch, m, vectors, valid):
     if not literals(m, vectors):
         return None
     rows, columns = m.literal_value, vectors.literal_value
-    lanes, size = tile.lanes, size_of(tile.dtype)
 
     def codegen(context, b, signature, args):
         value, start, step, _, _, count = args
-        whole = b.icmp_signed(">=", count, I64(columns * lanes))
-        with b.if_else(whole, likely=True) as (full, partial):
-            with full:
-                for i in range(rows):
-                    line = b.add(start, b.mul(step, I64(i)))
-                    for j in range(columns):
-                        vector = b.extract_value(value, i * columns + j)
-                        place = b.add(line, I64(j * lanes * size))
-                        b.store(vector, as_pointer(b, place, vector.type), align=1)
-            with partial:
-                places = [(start, i, i * columns) for i in range(rows)]
-                _store_vectors(b, value, tile, places, step, columns, count)
+        places = [(start, i, i * columns) for i in range(rows)]
+        _store_vectors(b, value, tile, places, step, columns, count)
         return context.get_dummy_value()
 
     return types.void(tile, types.int64, types.int64, m, vectors, types.int64), codegen
@@ -90,12 +79,24 @@ def _pitched_store(tile, rows, m, vectors, run_of):
 def _store_vectors(b, value, tile, places, pitch, columns, valid):
     """For each (base, i, k), store ``columns`` vectors from number k on at base + i * pitch."""
     lanes, size = tile.lanes, size_of(tile.dtype)
-    masks = [prefix_mask(b, lanes, b.sub(valid, I64(j * lanes))) for j in range(columns)]
-    for base, i, first in places:
-        address = b.add(base, b.mul(pitch, I64(i)))
-        for j, mask in enumerate(masks):
-            vector = b.extract_value(value, first + j)
-            masked_store(b, vector, b.add(address, I64(j * lanes * size)), mask)
+    runs = [(b.add(base, b.mul(pitch, I64(i))), first) for base, i, first in places]
+
+    def vectors():
+        for address, first in runs:
+            for j in range(columns):
+                vector = b.extract_value(value, first + j)
+                yield j, vector, b.add(address, I64(j * lanes * size))
+
+    whole = b.icmp_signed(">=", valid, I64(columns * lanes))
+    with b.if_else(whole, likely=True) as (full, partial):
+        # Masked stores cost several times as much as plain ones.
+        with full:
+            for _, vector, place in vectors():
+                b.store(vector, as_pointer(b, place, vector.type), align=1)
+        with partial:
+            masks = [prefix_mask(b, lanes, b.sub(valid, I64(j * lanes))) for j in range(columns)]
+            for j, vector, place in vectors():
+                masked_store(b, vector, place, masks[j])
 
 
 @intrinsic(prefer_literal=True)
