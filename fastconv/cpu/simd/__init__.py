@@ -32,7 +32,8 @@ from fastconv.cpu.simd.minimal_filters import (
     POINTS,
     SIGNAL,
     map_line,
-    map_square,
+    map_outputs,
+    map_taps,
 )
 from fastconv.cpu.simd.stores import (
     copy_vector,
@@ -70,7 +71,8 @@ __all__ = [
     "load_tile",
     "lookup",
     "map_line",
-    "map_square",
+    "map_outputs",
+    "map_taps",
     "outer",
     "peek",
     "poke",
