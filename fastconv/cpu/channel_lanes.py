@@ -25,14 +25,15 @@ def store_kind(channel: int, pixel: int, size: int) -> int:
     "length", "x_step", "y_step", "blocks", "block_parts", "x_blocks", "y_blocks", "valid",
     "channels", "x_channel", "taps", "tap_table", "y_channel",
     "staged", "x_offset", "weights", "block_bytes", "packer", "bias_from",
-    "store", "scratch", "scratch_bytes",
+    "store", "ahead", "scratch", "scratch_bytes",
 )  # fmt: skip
-def correlate(bits: int, lanes: int, rho: int, m: int, vectors: int, fixed: int) -> Any:
+def correlate(bits: int, lanes: int, rho: int, m: int, vectors: int, fixed: int, runs: int) -> Any:
     """Correlate: tiles of ``rho`` image rows x ``m`` pixels by ``vectors`` vectors of channels.
 
     ``fixed`` is the source's pixel pitch in bytes where it is known when compiling, else 0. A unit
     is a part of the image rows of all images by a part of the channel blocks. Weights were packed
-    before, or ``packer`` packs each block when its turn comes.
+    before, or ``packer`` packs each block when its turn comes. ``runs`` 1: there is one tap, and
+    ``ahead`` bytes of every pixel are asked for one tile ahead.
     """
     fields = len(correlate.fields)  # type: ignore[attr-defined]
     width = vectors * lanes
@@ -44,7 +45,7 @@ def correlate(bits: int, lanes: int, rho: int, m: int, vectors: int, fixed: int)
          length, x_step, y_step, blocks, block_parts, x_blocks, y_blocks, valid,
          channels, x_channel, taps, tap_table, y_channel,
          staged, x_offset, weights, block_bytes, packer, bias_from, store,
-         scratch, scratch_bytes) = simd.words(args, fields)  # fmt: skip
+         ahead, scratch, scratch_bytes) = simd.words(args, fields)  # fmt: skip
         source = (workspace if staged else x) + x_offset
         spill = workspace + scratch + slot * scratch_bytes
         place, held = workspace + weights, -1
@@ -75,10 +76,18 @@ def correlate(bits: int, lanes: int, rho: int, m: int, vectors: int, fixed: int)
                     for q in range(0, length, m):
                         pixel = min(q, length - m)
                         sums = simd.repeat_rows(start, bits, lanes, height, vectors)
-                        sums = tile.contract_taps(
-                            sums, simd.shifted(x_row, pixel * x_step), x_step, fixed, m,
-                            packed, vectors, channels, x_channel, taps, tap_table,
-                        )  # fmt: skip
+                        if runs:
+                            later = x_row[0] + (pixel + m) * x_step
+                            later_step = ahead * m // taps if block == first_block else 0
+                            sums = tile.contract_channels(
+                                sums, simd.shifted(x_row, pixel * x_step), x_step, fixed, m,
+                                packed, vectors, taps, tap_table, later, later_step,
+                            )  # fmt: skip
+                        else:
+                            sums = tile.contract_taps(
+                                sums, simd.shifted(x_row, pixel * x_step), x_step, fixed, m,
+                                packed, vectors, channels, x_channel, taps, tap_table,
+                            )  # fmt: skip
                         target = simd.shifted(y_row, pixel * y_step)
                         if store == ROWS:
                             simd.store_rows(sums, target, y_step, m, vectors, present)

@@ -22,6 +22,9 @@ from fastconv.cpu.program import Constant, Step, compiled
 from fastconv.cpu.staging import OPERAND_W, View, Workspace, pack_step, view_of
 from fastconv.lowering import AxisPart, Correlation, Lowered
 
+# What is one row of pixels for a kernel of one tap is cut into rows of so many bytes, which
+# stay in the second-level cache while every block of weights passes over them, but not too short.
+_ROW_BYTES, _ROW_PIXELS = 1 << 17, 56
 _WEIGHTS_STAY = 1 << 19  # bytes of weights that may stay in the second-level cache beside an image
 
 
@@ -73,7 +76,9 @@ def channel_steps(
     threads: int,
 ) -> list[Step]:
     """Correlate one part with lanes over output channels."""
-    over = loops(part, low.N, x, y, any_axis=True)
+    pixel = low.source_channels * arrays.size * (len(part.taps) == 1)
+    longest = max(_ROW_PIXELS, _ROW_BYTES // pixel) if pixel else None
+    over = loops(part, low.N, x, y, any_axis=True, longest=longest)
     shape = channel_tile(len(over.x_rows), over.pixels.length, low.target_channels, arrays.lanes)
     width = shape.vectors * arrays.lanes
     blocks = block_table(low.groups, low.target_channels, width, overlap=False)
@@ -86,6 +91,9 @@ def channel_steps(
     units = _cut(constants, len(blocks.group), tiles, weights.block_bytes)
     constants |= _scratch(shape, arrays, space, threads, units)
     constants["block_bytes"] = weights.block_bytes
+    # Pixels whose channels all lie side by side are one run, which can be asked for ahead of use.
+    runs = low.groups == 1 and x.channel == arrays.size and len(part.taps) == 1
+    constants["ahead"] = over.pixels.x_step
     constants["store"] = channel_lanes.store_kind(y.channel, over.pixels.y_step, arrays.size)
     before = [bias]
     if weights.bytes <= _WEIGHTS_STAY:
@@ -99,7 +107,7 @@ def channel_steps(
     fixed = arrays.size if over.pixels.x_step == arrays.size else 0
     kernel = compiled(
         channel_lanes.correlate,
-        arrays.bits, arrays.lanes, shape.rho, shape.m, shape.vectors, fixed,
+        arrays.bits, arrays.lanes, shape.rho, shape.m, shape.vectors, fixed, int(runs),
     )  # fmt: skip
     return [*before, Step(kernel, units, constants)]
 

@@ -46,6 +46,37 @@ def _contract_taps(tile, rows, pitch, fixed, m, b_rows, vectors, count, step, ta
     return run
 
 
+def contract_channels(
+    tile, rows, pitch, fixed, m, b_rows, vectors, channels, table, later, later_step
+):
+    """`contract_taps` of one tap, which asks step by step for what will be read later.
+
+    Cache lines from memory come while the tile is multiplied, one at ``later + c * later_step`` for
+    channel ``c``: asked for all at once, they would hold up everything behind them.
+    """
+    raise NotImplementedError("compiled code only")
+
+
+@overload(contract_channels, prefer_literal=True, inline="always")
+def _contract_channels(
+    tile, rows, pitch, fixed, m, b_rows, vectors, channels, table, later, later_step
+):
+    if not isinstance(vectors, types.IntegerLiteral):
+        return None
+    FIXED, M, V = fixed.literal_value, m.literal_value, vectors.literal_value
+    columns = V * tile.lanes * tile.dtype.bitwidth // 8
+
+    def run(tile, rows, pitch, fixed, m, b_rows, vectors, channels, table, later, later_step):
+        at = 0
+        for c in range(channels):
+            simd.prefetch_line(later + c * later_step)
+            tile = simd.outer(tile, rows, simd.word(table, c), pitch, FIXED, M, b_rows, at, V)
+            at += columns
+        return tile
+
+    return run
+
+
 def contract_rows(tile, rows, pitch, fixed, m, b_rows, vectors, count, table, length, step):
     """Sum over ``count`` image rows of ``length`` pixels: scalars times packed vectors.
 
@@ -89,6 +120,27 @@ def _contract_steps(tile, rows, pitch, fixed, m, b_rows, vectors, count, step):
 
     def run(tile, rows, pitch, fixed, m, b_rows, vectors, count, step):
         for i in range(count):
+            tile = simd.outer(tile, rows, i * step, pitch, FIXED, M, b_rows, i * columns, V)
+        return tile
+
+    return run
+
+
+def contract_ahead(tile, rows, pitch, fixed, m, b_rows, vectors, count, step, later, later_step):
+    """`contract_steps`, which asks for the line at ``later + i * later_step`` with step ``i``."""
+    raise NotImplementedError("compiled code only")
+
+
+@overload(contract_ahead, prefer_literal=True, inline="always")
+def _contract_ahead(tile, rows, pitch, fixed, m, b_rows, vectors, count, step, later, later_step):
+    if not isinstance(vectors, types.IntegerLiteral):
+        return None
+    FIXED, M, V = fixed.literal_value, m.literal_value, vectors.literal_value
+    columns = V * tile.lanes * tile.dtype.bitwidth // 8
+
+    def run(tile, rows, pitch, fixed, m, b_rows, vectors, count, step, later, later_step):
+        for i in range(count):
+            simd.prefetch_line(later + i * later_step)
             tile = simd.outer(tile, rows, i * step, pitch, FIXED, M, b_rows, i * columns, V)
         return tile
 

@@ -76,9 +76,7 @@ def weight_gradient(low: Lowered, arrays: Operands, space: Workspace, threads: i
     gradient_count = low.groups * gradient_parts.per_group if cut.ahead else cut.gradient_parts
     image = mapped(image_count, shape.area, held, line)
     gradient = mapped(gradient_count, shape.area, held, width * size)
-    sums = mapped(
-        cut.image_parts * cut.gradient_parts, shape.area, parts.channels, width * size
-    )
+    sums = mapped(cut.image_parts * cut.gradient_parts, shape.area, parts.channels, width * size)
     spill = maps_bytes(shape, arrays)
     entries = shape.taps[0] * shape.taps[1]
     block_sums = shape.source_channels * entries * width * size
@@ -117,9 +115,7 @@ def weight_gradient(low: Lowered, arrays: Operands, space: Workspace, threads: i
     steps = source.steps
     if cut.ahead:
         items = shape.strips * len(parts.first)
-        step, constants["images"] = ahead(
-            image_maker, source, image, items, spill, space, threads
-        )
+        step, constants["images"] = ahead(image_maker, source, image, items, spill, space, threads)
         steps = [*steps, step]
         items = shape.strips * len(gradient_parts.first)
         step, place = ahead(gradient_maker, source, gradient, items, spill, space, threads)

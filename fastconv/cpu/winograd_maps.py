@@ -17,7 +17,6 @@ from typing import Any
 
 from fastconv.cpu import simd
 from fastconv.cpu.program import reads
-from fastconv.cpu.simd import FILTER
 
 PIXELS, CHANNELS, ANY = 0, 1, 2  #: what lies contiguous in an image
 WHOLE, TAPS = 0, 1  #: what lies contiguous in weights: channels and taps, or taps alone; or ANY
@@ -36,7 +35,9 @@ def ahead() -> Any:
         own = workspace + scratch + slot * scratch_bytes
         first, last = slot * units // slots, (slot + 1) * units // slots
         constants = simd.word(inner, 1)
-        simd.call(simd.word(inner, 0), (constants, source, w, workspace + target, own, 0, first, last))
+        simd.call(
+            simd.word(inner, 0), (constants, source, w, workspace + target, own, 0, first, last)
+        )
 
     return kernel
 
@@ -162,7 +163,10 @@ def map_weights(
                 start = w + simd.word(block_from, block) + k * lane_step
                 for first_channel in range(0, channels, GATHERED):
                     index = (part * part_channels + first_channel) // GATHERED
-                    at, count = start + simd.word(gather_from, index), simd.word(gather_count, index)
+                    at, count = (
+                        start + simd.word(gather_from, index),
+                        simd.word(gather_count, index),
+                    )
                     runs, run = (1, count * area) if mode == WHOLE else (count, area)
                     for i in range(runs):
                         source, to = at + i * channel, gathered + i * run * vector

@@ -63,8 +63,8 @@ def multiply(bits: int, lanes: int, area: int, m: int, vectors: int, line: int) 
                         weight = own + weights
                         simd.call(
                             simd.word(weight_maker, 0),
-                            (simd.word(weight_maker, 1), source, w, weight - item * weight_part, spill,
-                             0, item, item + 1),
+                            (simd.word(weight_maker, 1), source, w, weight - item * weight_part,
+                             spill, 0, item, item + 1),
                         )  # fmt: skip
                     else:
                         weight = workspace + weights + item * weight_part
@@ -93,7 +93,8 @@ def multiply(bits: int, lanes: int, area: int, m: int, vectors: int, line: int) 
 
 @reads(
     "units", "splits", "image_cuts", "gradient_cuts", "chunks", "chunk_strips", "strips", "across",
-    "staged", "x_offset", "image_maker", "images", "image_part", "image_point", "image_parts", "present",
+    "staged", "x_offset", "image_maker", "images", "image_part", "image_point", "image_parts",
+    "present",
     "gradient_maker", "gradients", "gradient_part", "gradient_point", "gradient_parts",
     "groups", "sums", "sums_part", "sums_point", "maps",
     "partial", "block_sums", "split_sums", "part_lines", "scratch", "scratch_bytes",

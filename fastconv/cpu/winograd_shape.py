@@ -88,11 +88,11 @@ def planar(low: Lowered, arrays: Operands) -> tuple[Lowered, Operands]:
         source=(1, *low.source), before=(0, *low.before), padded=(1, *low.padded), parts=parts
     )
     extents = low.padded[1], len(low.parts[-1].axes[1].taps), low.parts[-1].counts[1]
-    strides = (
+    x, w, y = (
         (*s[:2], s[2] * extent, s[2])
         for s, extent in zip((arrays.x, arrays.w, arrays.y), extents, strict=True)
     )
-    return low, arrays._replace(**dict(zip("xwy", strides, strict=True)))
+    return low, arrays._replace(x=x, w=w, y=y)
 
 
 def refusal(low: Lowered) -> str | None:
@@ -212,12 +212,13 @@ def _starts(shape: Shape, i: int) -> list[int]:
 
 def _images(N: int, strides: tuple[int, ...], spans: list[list[_Span]], moves: list[int]) -> Images:
     image, channel, row, pixel = strides
+    down, across = spans
     entries = [
         (n * image + h.first * row + w.first * pixel, h.extent, w.extent, h.before, w.before)
-        for n, h, w in product(range(N), *spans)
+        for n, h, w in product(range(N), down, across)
     ]
-    columns = np.array(entries, np.int64).reshape(-1, 5).T
-    return Images(*map(np.ascontiguousarray, columns), channel, row * moves[0], pixel * moves[1])
+    at, H, W, before_h, before_w = np.array(entries, np.int64).reshape(-1, 5).T.copy()
+    return Images(at, H, W, before_h, before_w, channel, row * moves[0], pixel * moves[1])
 
 
 class Source(NamedTuple):
@@ -260,26 +261,25 @@ def targets_of(low: Lowered, strides: tuple[int, ...], shape: Shape) -> Images:
     for part in low.parts:
         spans = [_target_spans(low, shape, i, part.counts[i]) for i in range(2)]
         down, right = (axis.step for axis in part.axes)
-        at = _images(low.N, (image, channel, row * down, pixel * right), spans, [1, 1])
+        here = _images(low.N, (image, channel, row * down, pixel * right), spans, [1, 1])
         origin = part.axes[0].start * row + part.axes[1].start * pixel
-        found.append(at._replace(images=at.images + origin))
+        found.append(here._replace(images=here.images + origin))
     # A lone target of a phase has no step of its own: any will do.
     down, right = (
         max(part.axes[i].step for part in low.parts) * axis.dilation
         for i, axis in enumerate((shape.high, shape.wide))
     )
-    tables = (
-        np.ascontiguousarray(np.stack(table, axis=1).ravel())
-        for table in zip(*(at[:5] for at in found), strict=True)
+    at, H, W, before_h, before_w = (
+        np.stack(table, axis=1).ravel() for table in zip(*(f[:5] for f in found), strict=True)
     )
-    return Images(*tables, channel, row * down, pixel * right)
+    return Images(at, H, W, before_h, before_w, channel, row * down, pixel * right)
 
 
 # ----------------------------------------------------------------------------------- channels
 
 
 def channel_table(low: Lowered, shape: Shape, phase_first: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Of every source channel of a group, the operand's channel and the phase that it stands for."""
+    """Of every source channel of a group, the operand's channel and phase that it stands for."""
     index = np.arange(shape.source_channels, dtype=np.int64)
     phases = shape.high.stride * shape.wide.stride
     if phase_first:

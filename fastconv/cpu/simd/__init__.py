@@ -21,6 +21,8 @@ from fastconv.cpu.simd.memory import (
     peek,
     poke,
     prefetch,
+    prefetch_line,
+    prefetch_target,
     progression,
     shifted,
     word,
@@ -36,6 +38,7 @@ from fastconv.cpu.simd.minimal_filters import (
     map_taps,
 )
 from fastconv.cpu.simd.stores import (
+    copy_pairs,
     copy_vector,
     store_columns,
     store_rows,
@@ -66,6 +69,7 @@ __all__ = [
     "call",
     "clear_bytes",
     "copy_bytes",
+    "copy_pairs",
     "copy_vector",
     "inner",
     "load_tile",
@@ -77,6 +81,8 @@ __all__ = [
     "peek",
     "poke",
     "prefetch",
+    "prefetch_line",
+    "prefetch_target",
     "progression",
     "repeat_columns",
     "repeat_rows",
