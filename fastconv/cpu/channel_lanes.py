@@ -103,7 +103,8 @@ def correlate(bits: int, lanes: int, rho: int, m: int, vectors: int, fixed: int,
 
 @reads(
     "units", "splits", "chunks", "chunk_rows", "rows", "x_rows", "length", "x_step",
-    "tiles", "tile_parts", "last_line", "lines", "pitch", "blocks", "block_parts", "x_blocks",
+    "tiles", "tile_parts", "last_line", "lines", "pitch", "ahead", "blocks", "block_parts",
+    "x_blocks",
     "staged", "x_offset", "packer", "block_bytes", "scratch", "scratch_bytes",
     "partial", "block_sums", "split_sums",
 )  # fmt: skip
@@ -123,7 +124,7 @@ def correlate_gradient(bits: int, lanes: int, rho: int, m: int, vectors: int, fi
 
     def kernel(args, x, w, y, bias, workspace, slot, slots):
         (units, splits, chunks, chunk_rows, rows, x_rows, length, x_step,
-         tiles, tile_parts, last_line, lines, pitch, blocks, block_parts, x_blocks,
+         tiles, tile_parts, last_line, lines, pitch, ahead, blocks, block_parts, x_blocks,
          staged, x_offset, packer, block_bytes, scratch, scratch_bytes,
          partial, block_sums, split_sums) = simd.words(args, fields)  # fmt: skip
         source = (workspace if staged else x) + x_offset
@@ -161,7 +162,7 @@ def correlate_gradient(bits: int, lanes: int, rho: int, m: int, vectors: int, fi
                         scalars = simd.lookup(x_base, lines, t * rho, last_line, rho)
                         sums = tile.contract_rows(
                             sums, scalars, pitch, fixed, m, (gradient,), vectors,
-                            here, x_rows + 8 * row, length, x_step,
+                            here, x_rows + 8 * row, length, x_step, ahead,
                         )  # fmt: skip
                         simd.store_tile(sums, place)
 

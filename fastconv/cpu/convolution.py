@@ -84,15 +84,13 @@ def _refusal(algorithm: str, pass_name: str, low: Lowered, arrays: Operands) -> 
 
 
 def _chosen(pass_name: str, low: Lowered, arrays: Operands, winograd: bool) -> str:
-    """The algorithm for "auto": by the estimates of `cycles`, and two measured exceptions.
+    """The algorithm for "auto": by the estimates of `cycles`, and measured exceptions.
 
-    With channels last and images of 2x2 and 3x3 pixels, columns that run through all images are
-    1.15 to 1.5 times as fast as direct convolution (Zen 5). Small problems, that a caller may
-    know the exact result of, are not worth the coarser rounding of a Winograd algorithm.
+    Small problems, that a caller may know the exact result of, are not worth the coarser rounding
+    of a Winograd algorithm.
     """
-    shortest = max(low.parts[-1].counts) < 4 and low.target_channels >= arrays.lanes
     plain = "direct"
-    if pass_name != "weight_gradient" and arrays.channels_last and shortest:
+    if pass_name != "weight_gradient" and _prefers_columns(low, arrays):
         plain = "im2col"
     if low.multiply_adds < _SERIAL_MULTIPLY_ADDS or not winograd:
         return plain
@@ -103,3 +101,16 @@ def _chosen(pass_name: str, low: Lowered, arrays: Operands, winograd: bool) -> s
         for name in ("direct", "winograd")
     }
     return "winograd" if costs["winograd"] < costs["direct"] else plain
+
+
+def _prefers_columns(low: Lowered, arrays: Operands) -> bool:
+    """Whether columns are faster than direct convolution.
+
+    With channels last and images of 2x2 and 3x3 pixels, columns that run through all images are
+    1.15 to 1.5 times as fast (Zen 5).
+    """
+    shortest = max(low.parts[-1].counts) < 4 and low.target_channels >= arrays.lanes
+    if arrays.channels_last and shortest:
+        return True
+    suit: bool = _module("im2col", "forward").panels_suit(low, arrays)
+    return suit

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import gcd, prod
+
 import numpy as np
 
 from fastconv.cpu import column_blocks, pixel_panels
@@ -25,6 +27,7 @@ from fastconv.lowering import Correlation, Lowered
 
 _COLUMN_BYTES = 600_000  # of a column block, that stay in the second-level cache
 _PANEL_BYTES = 300_000  # of a panel, that stay in the second-level cache beside weights and results
+_PANEL_PIXELS = 400  # of an image at least, measured
 _WAITING_BYTES = 1 << 21  # bytes of sums that wait, in each thread, for their next channels
 _PARTIAL_BYTES = 1 << 24  # bytes of partial sums that splitting the pixels may take
 
@@ -35,6 +38,27 @@ def correlate(low: Lowered, arrays: Operands, space: Workspace, threads: int) ->
     for part in low.parts:
         steps += _part_steps(low, part, arrays, x, space, threads)
     return steps
+
+
+def panels_suit(low: Lowered, arrays: Operands) -> bool:
+    """Whether panels of pixels beat direct convolution, whose tiles read the image where it lies.
+
+    They do where pixels are contiguous and either there is one tap, so that a panel is a plain copy
+    of what memory spreads over all channels, or channels lie at such a distance that they meet in
+    few sets of the first-level cache. Images of few pixels fill panels badly.
+    """
+    part = low.parts[-1]
+    if low.groups > 1 or len(low.parts) > 1 or arrays.y[-1] != arrays.size:
+        return False
+    if low.target_channels < arrays.lanes or low.source_channels < arrays.lanes:
+        return False
+    one_tap = len(part.taps) == 1 and arrays.x[-1] == arrays.size
+    # A tile reads up to two lines of each channel; the cache has 64 sets of 8 lines.
+    pitch = prod(low.padded) * arrays.size if low.needs_padding else arrays.x[1]
+    sets = 64 // gcd(pitch // 64, 64) if pitch % 64 == 0 else 64
+    crowded = not arrays.channels_last and 2 * low.source_channels >= 8 * sets
+    crowded = crowded and part.axes[-1].move == 1
+    return prod(part.counts) >= _PANEL_PIXELS and (one_tap or crowded)
 
 
 def _part_steps(

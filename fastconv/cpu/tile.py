@@ -77,27 +77,29 @@ def _contract_channels(
     return run
 
 
-def contract_rows(tile, rows, pitch, fixed, m, b_rows, vectors, count, table, length, step):
+def contract_rows(tile, rows, pitch, fixed, m, b_rows, vectors, count, table, length, step, ahead):
     """Sum over ``count`` image rows of ``length`` pixels: scalars times packed vectors.
 
     Pixel ``p`` of image row ``i`` reads its scalars at ``rows`` moved by ``table[i] + p * step``
-    bytes, and the next ``vectors`` vectors of ``b_rows``.
+    bytes, and the next ``vectors`` vectors of ``b_rows``. It asks for the cache line ``ahead``
+    bytes further on.
     """
     raise NotImplementedError("compiled code only")
 
 
 @overload(contract_rows, prefer_literal=True, inline="always")
-def _contract_rows(tile, rows, pitch, fixed, m, b_rows, vectors, count, table, length, step):
+def _contract_rows(tile, rows, pitch, fixed, m, b_rows, vectors, count, table, length, step, ahead):
     if not isinstance(vectors, types.IntegerLiteral):
         return None
     FIXED, M, V = fixed.literal_value, m.literal_value, vectors.literal_value
     columns = V * tile.lanes * tile.dtype.bitwidth // 8
 
-    def run(tile, rows, pitch, fixed, m, b_rows, vectors, count, table, length, step):
+    def run(tile, rows, pitch, fixed, m, b_rows, vectors, count, table, length, step, ahead):
         at = 0
         for i in range(count):
             offset = simd.word(table, i)
             for _ in range(length):
+                simd.prefetch_line(rows[0] + offset + ahead)
                 tile = simd.outer(tile, rows, offset, pitch, FIXED, M, b_rows, at, V)
                 offset += step
                 at += columns

@@ -12,6 +12,7 @@ is mapped in cache by the thread that uses it.
 
 from __future__ import annotations
 
+from math import prod
 from typing import NamedTuple
 
 import numpy as np
@@ -56,6 +57,8 @@ def refusal(pass_name: str, low: Lowered, arrays: Operands) -> str | None:
 # Cycles to map a vector of channels: a tile of an image or of outputs, or an item of weights.
 # Fitted on a Zen 4, whose cycles count half: there it starts one multiply-add each.
 _MAP_IMAGE, _MAP_OUTPUT, _MAP_WEIGHT = 230, 150, 140
+# To move an element of an image whose pixels and channels both lie apart, or to stage one.
+_MOVE, _STAGE = 2.2, 1.0
 
 
 def cycles(pass_name: str, low: Lowered, arrays: Operands) -> float:
@@ -69,7 +72,15 @@ def cycles(pass_name: str, low: Lowered, arrays: Operands) -> float:
     products = 0.55 * shape.area * least * shape.source_channels * target_vectors
     images = count * (source_vectors * _MAP_IMAGE + target_vectors * _MAP_OUTPUT)
     weights = shape.source_channels * target_vectors * _MAP_WEIGHT
-    return products + (images + weights) * shape.area / 36
+    moved = 0.0
+    if shape.high.stride * shape.wide.stride > 1:
+        moved += _STAGE * low.N * low.source_channels * prod(low.padded)
+    if not arrays.channels_last:
+        pixels = count * lanes * shape.steps[0] * shape.steps[1]
+        scattered = shape.wide.dilation > 1
+        moved += _MOVE * pixels * source_vectors * scattered
+        moved += _MOVE * pixels * target_vectors * (scattered or shape.phases > 1)
+    return products + (images + weights) * shape.area / 36 + moved
 
 
 class Parts(NamedTuple):
