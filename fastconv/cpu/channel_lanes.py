@@ -103,10 +103,9 @@ def correlate(bits: int, lanes: int, rho: int, m: int, vectors: int, fixed: int,
 
 @reads(
     "units", "splits", "chunks", "chunk_rows", "rows", "x_rows", "length", "x_step",
-    "tiles", "tile_parts", "last_line", "lines", "pitch", "ahead", "blocks", "block_parts",
-    "x_blocks",
+    "tiles", "tile_parts", "last_line", "lines", "pitch", "blocks", "block_parts", "x_blocks",
     "staged", "x_offset", "packer", "block_bytes", "scratch", "scratch_bytes",
-    "partial", "block_sums", "split_sums",
+    "dy_blocks", "dy_rows", "dy_step", "partial", "block_sums", "split_sums",
 )  # fmt: skip
 def correlate_gradient(bits: int, lanes: int, rho: int, m: int, vectors: int, fixed: int) -> Any:
     """Weight gradient: tiles of ``rho`` lines x ``m`` elements by ``vectors`` vectors of channels.
@@ -124,9 +123,10 @@ def correlate_gradient(bits: int, lanes: int, rho: int, m: int, vectors: int, fi
 
     def kernel(args, x, w, y, bias, workspace, slot, slots):
         (units, splits, chunks, chunk_rows, rows, x_rows, length, x_step,
-         tiles, tile_parts, last_line, lines, pitch, ahead, blocks, block_parts, x_blocks,
+         tiles, tile_parts, last_line, lines, pitch, blocks, block_parts, x_blocks,
          staged, x_offset, packer, block_bytes, scratch, scratch_bytes,
-         partial, block_sums, split_sums) = simd.words(args, fields)  # fmt: skip
+         dy_blocks, dy_rows, dy_step, partial, block_sums,
+         split_sums) = simd.words(args, fields)  # fmt: skip
         source = (workspace if staged else x) + x_offset
         gradient = workspace + scratch + slot * scratch_bytes
         pack, constants = simd.word(packer, 0), simd.word(packer, 1)
@@ -146,6 +146,7 @@ def correlate_gradient(bits: int, lanes: int, rho: int, m: int, vectors: int, fi
             for chunk in range(first_chunk, last_chunk):
                 row = chunk * chunk_rows
                 here = min(chunk_rows, rows - row)
+                after = min(row + here, rows - here)
                 for block in range(first_block, last_block):
                     # The packer puts row r of a block at its place from the workspace on.
                     moved = gradient - block * block_bytes - row * length * line
@@ -153,7 +154,15 @@ def correlate_gradient(bits: int, lanes: int, rho: int, m: int, vectors: int, fi
                         simd.call(pack, (constants, x, w, y, bias, moved, r, blocks * rows))
                     x_base = source + simd.word(x_blocks, block)
                     sums_at = workspace + partial + split * split_sums + block * block_sums
+                    # While the first block is multiplied, the next chunk's image comes from memory;
+                    # with each block, its gradient.
+                    later = x_rows + 8 * (after if dy_step and block == first_block else row)
+                    dy_at = w + simd.word(dy_blocks, block)
                     for t in range(first_tile, last_tile):
+                        if t - first_tile < line // 64 and dy_step:
+                            later_b = (dy_at + (t - first_tile) * 64, dy_rows + 8 * after, dy_step)
+                        else:
+                            later_b = (dy_at, dy_rows + 8 * row, 0)
                         place = sums_at + t * tile_bytes
                         if chunk == first_chunk:
                             sums = simd.zeros(bits, lanes, count)
@@ -162,7 +171,7 @@ def correlate_gradient(bits: int, lanes: int, rho: int, m: int, vectors: int, fi
                         scalars = simd.lookup(x_base, lines, t * rho, last_line, rho)
                         sums = tile.contract_rows(
                             sums, scalars, pitch, fixed, m, (gradient,), vectors,
-                            here, x_rows + 8 * row, length, x_step, ahead,
+                            here, x_rows + 8 * row, length, x_step, later, later_b,
                         )  # fmt: skip
                         simd.store_tile(sums, place)
 

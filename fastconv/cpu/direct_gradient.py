@@ -31,7 +31,6 @@ from fastconv.cpu.staging import (
 from fastconv.lowering import Lowered
 
 _CHUNK_PIXELS = 512  # pixels whose packed gradient stays in cache while all lines pass over them
-_CHUNK_BYTES, _LEAST_PIXELS = 1 << 19, 64  # of a chunk's image, channels last; but at least so many
 _PARTIAL_BYTES = 1 << 24  # bytes of partial sums that splitting the pixels may take
 
 
@@ -125,11 +124,7 @@ def _spread(counts: list[int], steps: list[int]) -> np.ndarray:
 def _line_steps(low: Lowered, arrays: Operands, space: Workspace, threads: int) -> list[Step]:
     steps, x = stage(low, arrays, space, pixels_contiguous=False)
     dy = view_of(arrays.w)
-    most = _CHUNK_PIXELS
-    if arrays.channels_last:
-        # All channels of a chunk's pixels wait for the next block of gradients.
-        most = min(most, max(_LEAST_PIXELS, _CHUNK_BYTES // (low.source_channels * arrays.size)))
-    over = loops(low.parts[-1], low.N, x, dy, any_axis=True, longest=most)
+    over = loops(low.parts[-1], low.N, x, dy, any_axis=True, longest=_CHUNK_PIXELS)
     rows, length = len(over.x_rows), over.pixels.length
     lines = _lines(low, arrays, x)
     shape = line_tile(len(lines.starts), lines.m, low.target_channels, arrays.lanes)
@@ -137,7 +132,7 @@ def _line_steps(low: Lowered, arrays: Operands, space: Workspace, threads: int) 
     blocks = block_table(low.groups, low.target_channels, width, overlap=False)
     gradient = gradient_lanes(low, arrays, over.y_rows, over.pixels, blocks, width)
     tiles = -(-len(lines.starts) // shape.rho)
-    chunk_rows, chunks = _even_chunks(rows, most // length)
+    chunk_rows, chunks = _even_chunks(rows, _CHUNK_PIXELS // length)
     block_sums = tiles * shape.rho * shape.m * width * arrays.size
     cut = _cut(len(blocks.group), tiles, chunks, block_sums)
     constants: dict[str, Constant] = {
@@ -154,8 +149,6 @@ def _line_steps(low: Lowered, arrays: Operands, space: Workspace, threads: int) 
         "last_line": len(lines.starts) - 1,
         "lines": lines.starts,
         "pitch": lines.pitch,
-        # Where channels are contiguous the next tile reads on from where this one ends.
-        "ahead": shape.rho * shape.m * arrays.size if lines.pitch == arrays.size else 0,
         "blocks": len(blocks.group),
         "block_parts": cut.block_parts,
         "x_blocks": blocks.group * (low.source_channels * x.channel),
@@ -163,6 +156,10 @@ def _line_steps(low: Lowered, arrays: Operands, space: Workspace, threads: int) 
         "x_offset": x.offset,
         "packer": pack_step(gradient, OPERAND_W, 0, block_by_block=True),
         "block_bytes": gradient.block_bytes,
+        "dy_blocks": gradient.blocks_from,
+        "dy_rows": over.y_rows,
+        # Where pixels are contiguous, the hardware sees what will be read.
+        "dy_step": over.pixels.y_step if arrays.channels_last else 0,
         "partial": space.take(cut.splits * len(blocks.group) * block_sums),
         "block_sums": block_sums,
         "split_sums": len(blocks.group) * block_sums,
