@@ -11,7 +11,7 @@ from fastconv.cpu.operands import Operands
 from fastconv.cpu.program import Program
 from fastconv.cpu.staging import Workspace
 from fastconv.geometry import ConvGeometry
-from fastconv.lowering import Lowered, lower_forward, lower_input_gradient, subsampled
+from fastconv.lowering import Lowered, clipped, lower_forward, lower_input_gradient, subsampled
 
 _SERIAL_MULTIPLY_ADDS = 1 << 20  # below this, waking a second thread costs more than it saves
 
@@ -42,7 +42,7 @@ def make_plan(
     ``winograd``: whether "auto" may choose an algorithm that rounds more coarsely.
     """
     space = Workspace()
-    low = lower_input_gradient(g) if pass_name == "input_gradient" else lower_forward(g)
+    low = _lowered(pass_name, g)
     if algorithm == "auto":
         algorithm = _chosen(pass_name, low, arrays, winograd)
     elif reason := _refusal(algorithm, pass_name, low, arrays):
@@ -65,9 +65,17 @@ def candidates(
     pass_name: str, g: ConvGeometry, arrays: Operands, winograd: bool
 ) -> tuple[str, ...]:
     """The algorithms that can do a pass, but for those that `make_plan` may not choose."""
-    low = lower_input_gradient(g) if pass_name == "input_gradient" else lower_forward(g)
+    low = _lowered(pass_name, g)
     allowed = (name for name in ALGORITHMS if winograd or name not in _COARSE)
     return tuple(name for name in allowed if not _refusal(name, pass_name, low, arrays))
+
+
+def _lowered(pass_name: str, g: ConvGeometry) -> Lowered:
+    if pass_name == "input_gradient":
+        return lower_input_gradient(g)
+    low = clipped(lower_forward(g))
+    # What no tap reads is nothing to a weight gradient.
+    return low._replace(parts=low.parts[-1:]) if pass_name == "weight_gradient" else low
 
 
 def _module(algorithm: str, pass_name: str) -> ModuleType:

@@ -92,7 +92,9 @@ def _lines(low: Lowered, arrays: Operands, x: View) -> _Lines:
         m, firsts, element = _pieces(channels)
         outer_counts, outer_steps = lengths, offsets
         pitch = x.channel
-    heads = _spread(outer_counts, outer_steps)
+    # A kernel whose padding was clipped starts inside the image.
+    origin = sum(a.taps[0][1] * s for a, s in zip(part.axes, x.spatial, strict=True))
+    heads = origin + _spread(outer_counts, outer_steps)
     starts = (heads[:, None] + firsts * pitch).ravel()
     lines_each = len(firsts)
     place = np.arange(len(heads))[:, None] * (lines_each * m) + element
@@ -253,7 +255,7 @@ def _dot_steps(low: Lowered, arrays: Operands, space: Workspace) -> list[Step]:
     steps, x = stage(low, arrays, space, pixels_contiguous=True)
     dy = view_of(arrays.w)
     if arrays.w[-1] != arrays.size:
-        counts = part.counts
+        counts = tuple(a.start + a.length for a in part.axes)
         whole = Padding(low.N, low.groups * channels, counts, (0,) * len(counts), counts)
         more, dy = stage_planes(arrays.w, whole, (1,) * len(counts), OPERAND_W, arrays.bits, space)
         steps += more

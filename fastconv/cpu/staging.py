@@ -183,7 +183,12 @@ def stage_pixels(
         ]
         place = offset + index * p.C * size
         images = (p.N, strides[0], image)
-        steps.append(_copy_step(images, [*axes, channels], place, operand, bits))
+        inner = [axes[-1], channels]
+        if strides[1] == size and strides[-1] == pitches[-1] == p.C * size:
+            # Pixels side by side are one run: a copy each would cost more than the copying.
+            extent, before, wide = (n * p.C for n in (p.spatial[-1], p.before[-1], held[-1]))
+            inner = [_axis(extent, before, wide, size, size, 1, 0)]
+        steps.append(_copy_step(images, [*axes[:-1], *inner], place, operand, bits))
     return steps, View(True, offset, image, size, pitches)
 
 
