@@ -1,4 +1,4 @@
-"""Winograd convolution, weight gradient: 3x3 weights by F(3x3, 4x4).
+"""Winograd convolution, weight gradient: 3x3 weights by F(3x3, 4x4), and others likewise.
 
 The output gradient, in tiles of 4x4, is the filter; the input, in tiles of 6x6, the signal; at
 every point remains a product of matrices over the tiles, and what it sums is mapped to the 3x3
@@ -20,30 +20,21 @@ from fastconv.cpu.operands import Operands
 from fastconv.cpu.planning import block_table
 from fastconv.cpu.program import Constant, Step, compiled
 from fastconv.cpu.staging import OPERAND_W, Workspace
-from fastconv.cpu.winograd import (
-    VECTORS,
+from fastconv.cpu.winograd import VECTORS, cycles, refusal
+from fastconv.cpu.winograd_images import channel_table, source_of, tap_table, targets_of
+from fastconv.cpu.winograd_makers import (
     Mapped,
     Parts,
     ahead,
     channel_parts,
     contiguous,
-    cycles,
     image_constants,
     image_step,
     line_of,
     mapped,
     maps_bytes,
-    refusal,
 )
-from fastconv.cpu.winograd_shape import (
-    Shape,
-    channel_table,
-    planar,
-    shape_of,
-    source_of,
-    tap_table,
-    targets_of,
-)
+from fastconv.cpu.winograd_shape import Shape, planar, shape_of
 from fastconv.lowering import Lowered
 
 __all__ = ["cycles", "refusal", "weight_gradient"]

@@ -5,7 +5,7 @@ channel of the weights. Lanes over channels waste none on small images, and make
 point a plain product of matrices.
 
 An image here is one that tiles cover without a gap: a piece of an image's width, for a dilated
-kernel of every d-th pixel. Tables say where each lies (see `winograd_shape`).
+kernel of every d-th pixel. Tables say where each lies (see `winograd_images`).
 
 These kernels are called by others, tile row by tile row, so that what they make stays in cache.
 Their arguments after the constants are named by each; all are 64-bit integers.
