@@ -137,7 +137,7 @@ def explain(
         float32 or float64.
     layout : {"NCHW", "NHWC"}
         Whether pixels or channels are contiguous in memory, at any rank.
-    algorithm : {"auto", "direct", "im2col"}
+    algorithm : {"auto", "direct", "im2col", "winograd"}
 
     Returns
     -------
@@ -154,7 +154,7 @@ def explain(
     >>> import fastconv
     >>> plan = fastconv.explain((8, 64, 56, 56), (64, 64, 3, 3), padding=1)
     >>> plan.algorithm, plan.flops
-    ('direct', 1849688064)
+    ('winograd', 1849688064)
     """
     one_of(direction, "direction", DIRECTIONS)
     one_of(layout, "layout", LAYOUTS)

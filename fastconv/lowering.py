@@ -130,6 +130,30 @@ def lower_input_gradient(g: ConvGeometry) -> Lowered:
     )
 
 
+def clipped(low: Lowered) -> Lowered:
+    """A forward pass of one tap without its padding: targets that read nothing else come first.
+
+    They are a part of no taps, over all targets; the others are a part without padding.
+    """
+    part = low.parts[-1]
+    if len(low.parts) > 1 or len(part.taps) != 1 or low.transposed or not low.needs_padding:
+        return low
+    axes = []
+    for axis, extent, before in zip(part.axes, low.source, low.before, strict=True):
+        ((tap, offset),) = axis.taps
+        first = max(0, -(-(before - offset) // axis.move))
+        last = min(axis.length, (extent - 1 + before - offset) // axis.move + 1)
+        if first >= last:
+            return low
+        move = axis.move if last - first > 1 else 1
+        taps = ((tap, first * axis.move + offset - before),)
+        axes.append(AxisPart(first, 1, last - first, move, taps))
+    fill = Correlation(tuple(AxisPart(0, 1, axis.length, 1, ()) for axis in part.axes))
+    padded = tuple((a.length - 1) * a.move + a.taps[0][1] + 1 for a in axes)
+    parts = (fill, Correlation(tuple(axes)))
+    return low._replace(before=(0,) * len(axes), padded=padded, parts=parts)
+
+
 def subsampled(low: Lowered) -> tuple[Lowered, tuple[int, ...]]:
     """A pass with one tap at the origin as one of stride 1, and the source's step along each axis.
 

@@ -218,6 +218,8 @@ EDGES = {
     "28 wide": simple(2, 24, 20, (28, 28), (3, 3), pad=1, bias=True),
     "56 wide": simple(1, 32, 48, (56, 56), (3, 3), pad=1),
     "one by one kernel, many channels": simple(2, 300, 90, (11, 11), (1, 1)),
+    "one by one kernel, very many channels": simple(1, 1700, 20, (5, 7), (1, 1), bias=True),
+    "one by one kernel, mostly padding": simple(2, 20, 17, (7, 7), (1, 1), stride=2, pad=3),
     "many channels, few pixels": simple(2, 130, 67, (4, 4), (3, 3), pad=1),
     "depthwise 7x7": simple(2, 19, 19, (14, 14), (7, 7), pad=3, groups=19),
     "depthwise 3x3, stride 2": simple(2, 33, 33, (15, 15), (3, 3), pad=1, stride=2, groups=33),

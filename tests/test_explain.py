@@ -84,7 +84,7 @@ def test_refusals(changes: dict[str, object], error: type[Exception], message: s
 @pytest.mark.parametrize(
     ("size", "layout", "direction", "chosen"),
     [
-        (2, "NHWC", "forward", "im2col"),
+        (2, "NHWC", "forward", "winograd"),
         (3, "NHWC", "input_gradient", "im2col"),
         (3, "NHWC", "weight_gradient", "direct"),
         (3, "NCHW", "forward", "direct"),
@@ -95,3 +95,19 @@ def test_auto_goes_by_geometry(size: int, layout: str, direction: str, chosen: s
     shapes = (8, 64, size, size), (64, 64, 3, 3)
     plan = fastconv.explain(*shapes, padding=1, direction=direction, layout=layout)
     assert plan.algorithm == chosen
+
+
+@pytest.mark.parametrize(
+    ("layout", "direction", "chosen"),
+    [
+        ("NCHW", "forward", "im2col"),
+        ("NCHW", "input_gradient", "im2col"),
+        ("NCHW", "weight_gradient", "direct"),
+        ("NHWC", "forward", "direct"),
+    ],
+)
+def test_auto_takes_columns_for_one_tap_of_large_planes(
+    layout: str, direction: str, chosen: str
+) -> None:
+    shapes = (2, 64, 56, 56), (64, 64, 1, 1)
+    assert fastconv.explain(*shapes, direction=direction, layout=layout).algorithm == chosen

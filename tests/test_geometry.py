@@ -18,6 +18,7 @@ from fastconv.geometry import (
     transposed_gradient_geometry,
     unfold_geometry,
 )
+from fastconv.lowering import clipped, lower_forward
 
 # size, kernel, dilation, padding before and after
 AXES = list(itertools.product((1, 2, 5, 8), (1, 2, 3), (1, 2, 4), (0, 1, 3), (0, 2)))
@@ -180,3 +181,12 @@ def test_steps_near_64_bits_are_exact() -> None:
     assert forward_geometry((1, 1, 5), (1, 1, 1), 1, 0, 2**62, 1, 1).output == (5,)
     with pytest.raises(ValueError, match="weight must fit"):
         forward_geometry((1, 1, 5), (1, 1, 3), 1, 0, 2**62, 1, 1)
+
+
+def test_one_tap_never_multiplies_padding() -> None:
+    low = clipped(lower_forward(forward_geometry((1, 4, 7, 7), (5, 4, 1, 1), 2, 3, 1, 1, 2)))
+    fill, part = low.parts
+    assert (fill.counts, fill.taps) == ((7, 7), [])
+    # Outputs 2, 3 and 4 of an axis read pixels 1, 3 and 5; the others read padding.
+    assert [(a.start, a.length, a.move, a.taps) for a in part.axes] == [(2, 3, 2, ((0, 1),))] * 2
+    assert not low.needs_padding

@@ -42,26 +42,53 @@ _SETTINGS = {
 }
 
 
+# Beside 3x3 kernels: of every number of taps an axis, with strides that make phases of them, and
+# with dilation that makes many images of one.
+_OTHERS = {
+    "channels": ((1, 1, 1), (3, 40, 1), (17, 24, 1), (33, 3, 1), (70, 17, 1), (45, 48, 1)),
+    "input": ((9, 11), (13, 16), (16, 5), (21, 34), (6, 300)),
+    "kernel": ((5, 5), (1, 3), (2, 4), (7, 7), (5, 10)),
+    "stride": ((1, 1), (2, 2), (1, 2), (3, 1)),
+    "dilation": ((1, 1), (2, 2), (1, 5), (12, 3)),
+    "pads": (((0, 0), (0, 0)), ((1, 1), (1, 1)), ((3, 2), (0, 4)), ((12, 12), (3, 3))),
+    "n": (1, 2),
+    "bias": (False, True),
+    "memory": _SETTINGS["memory"],
+}
+
+
 def _case(row: dict[str, Any]) -> Case:
     c, k, groups = row["channels"]
-    ones = (1, 1)
-    return Case(row["n"], c, k, groups, row["input"], (3, 3), ones, row["pads"], ones, row["bias"])
+    kernel, stride = row.get("kernel", (3, 3)), row.get("stride", (1, 1))
+    dilation = row.get("dilation", (1, 1))
+    sizes = row["n"], c, k, groups, row["input"], kernel, stride, row["pads"], dilation
+    return Case(*sizes, row["bias"])
 
 
 def _allowed(row: dict[str, Any]) -> bool:
-    return all(size + sum(pad) >= 3 for size, pad in zip(row["input"], row["pads"], strict=True))
+    case = _case(row)
+    if not all(case.output_shape[2:]) or (max(case.stride) > 1 and max(case.dilation) > 1):
+        return False
+    # With a stride, phases that start apart may reach over one tap more than each has; a stride is
+    # none where there is one output.
+    taps = [-(-r // s) for r, s in zip(case.kernel, case.stride, strict=True)]
+    lone = any(n == 1 and s > 1 for n, s in zip(case.output_shape[2:], case.stride, strict=True))
+    shorter = any(r < s for r, s in zip(case.kernel, case.stride, strict=True))
+    most = 5 if max(case.stride) == 1 else 4
+    return 1 < max(taps) <= most and not lone and not shorter
 
 
 GRID = [
     pytest.param(_case(row), *row["memory"], id=f"{_case(row)}-{'-'.join(row['memory'])}")
-    for row in pairwise(_SETTINGS, _allowed)
+    for settings in (_SETTINGS, _OTHERS)
+    for row in pairwise(settings, _allowed)
 ]
 
 
 def magnitude(case: Case, which: str, given: tuple[Array, ...]) -> float:
     """The most that products of one factor's largest elements and all of the other's add up to."""
     first, second, *bias = (np.abs(values.astype("float64")) for values in given)
-    axes = (2, 3)
+    axes = tuple(range(2, 2 + case.rank))
     if which == "forward":
         pairs = zip(
             _groups(first.max(axes), case, 1), _groups(second.sum(axes), case, 0), strict=True
@@ -86,6 +113,21 @@ def bound(case: Case, which: str, given: tuple[Array, ...], dtype: str) -> float
     return BOUND * float(np.finfo(dtype).eps) * magnitude(case, which, given)
 
 
+ONE_AXIS = {
+    "3 taps": simple(2, 17, 20, (33,), (3,), pad=1, bias=True),
+    "5 taps, stride 2": simple(2, 20, 18, (301,), (5,), pad=4, stride=2),
+    "2 taps, dilation 7": simple(1, 20, 33, (1000,), (2,), dilation=7),
+    "grouped": simple(2, 24, 20, (50,), (4,), groups=2),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("which", PASSES)
+@pytest.mark.parametrize("case", ONE_AXIS.values(), ids=ONE_AXIS)
+def test_one_axis(case: Case, which: str, layout: str, arena: Arena) -> None:
+    test_grid(case, "float32", layout, which, arena)
+
+
 @pytest.mark.parametrize("which", PASSES)
 @pytest.mark.parametrize(("case", "dtype", "layout"), GRID)
 def test_grid(case: Case, dtype: str, layout: str, which: str, arena: Arena) -> None:
@@ -100,6 +142,10 @@ LARGE = {
     "maps images ahead": simple(3, 200, 160, (9, 10), (3, 3), pad=1),
     "maps weights ahead": simple(2, 64, 96, (37, 50), (3, 3), pad=1, bias=True),
     "many chunks": simple(9, 70, 40, (20, 11), (3, 3), pad=1),
+    "stem": simple(2, 3, 64, (45, 51), (7, 7), stride=2, pad=3),
+    "5x5": simple(2, 48, 40, (14, 15), (5, 5), pad=2),
+    "5x5, stride 2": simple(3, 40, 34, (33, 22), (5, 5), stride=2, pad=1),
+    "dilated": simple(2, 33, 40, (25, 26), (3, 3), pad=6, dilation=6),
 }
 
 
@@ -156,10 +202,11 @@ def test_threads_do_not_change_a_bit(case: Case, which: str) -> None:
 
 
 REFUSED = {
-    "stride": simple(1, 2, 3, (9, 9), (3, 3), stride=2),
-    "dilation": simple(1, 2, 3, (9, 9), (3, 3), dilation=2),
-    "kernel": simple(1, 2, 3, (9, 9), (3, 4)),
-    "one axis": simple(1, 2, 3, (9,), (3,)),
+    "stride and dilation": simple(1, 2, 3, (9, 9), (3, 3), stride=2, dilation=2),
+    "stride of a grouped layer": simple(1, 2, 4, (9, 9), (3, 3), stride=2, groups=2),
+    "stride beyond the kernel": simple(1, 2, 3, (9, 9), (2, 3), stride=3),
+    "kernel": simple(1, 2, 3, (9, 9), (3, 6)),
+    "one tap": simple(1, 2, 3, (9, 9), (1, 1)),
     "three axes": simple(1, 2, 3, (9, 9, 9), (3, 3, 3)),
 }
 

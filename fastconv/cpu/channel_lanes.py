@@ -25,14 +25,15 @@ def store_kind(channel: int, pixel: int, size: int) -> int:
     "length", "x_step", "y_step", "blocks", "block_parts", "x_blocks", "y_blocks", "valid",
     "channels", "x_channel", "taps", "tap_table", "y_channel",
     "staged", "x_offset", "weights", "block_bytes", "packer", "bias_from",
-    "store", "floor", "scratch", "scratch_bytes",
+    "store", "floor", "ahead", "scratch", "scratch_bytes",
 )  # fmt: skip
-def correlate(bits: int, lanes: int, rho: int, m: int, vectors: int, fixed: int) -> Any:
+def correlate(bits: int, lanes: int, rho: int, m: int, vectors: int, fixed: int, runs: int) -> Any:
     """Correlate: tiles of ``rho`` image rows x ``m`` pixels by ``vectors`` vectors of channels.
 
     ``fixed`` is the source's pixel pitch in bytes where it is known when compiling, else 0. A unit
     is a part of the image rows of all images by a part of the channel blocks. Weights were packed
-    before, or ``packer`` packs each block when its turn comes.
+    before, or ``packer`` packs each block when its turn comes. ``runs`` 1: there is one tap, and
+    ``ahead`` bytes of every pixel are asked for one tile ahead.
     """
     fields = len(correlate.fields)  # type: ignore[attr-defined]
     width = vectors * lanes
@@ -44,7 +45,7 @@ def correlate(bits: int, lanes: int, rho: int, m: int, vectors: int, fixed: int)
          length, x_step, y_step, blocks, block_parts, x_blocks, y_blocks, valid,
          channels, x_channel, taps, tap_table, y_channel,
          staged, x_offset, weights, block_bytes, packer, bias_from, store,
-         floor, scratch, scratch_bytes) = simd.words(args, fields)  # fmt: skip
+         floor, ahead, scratch, scratch_bytes) = simd.words(args, fields)  # fmt: skip
         source = (workspace if staged else x) + x_offset
         spill = workspace + scratch + slot * scratch_bytes
         place, held = workspace + weights, -1
@@ -75,10 +76,18 @@ def correlate(bits: int, lanes: int, rho: int, m: int, vectors: int, fixed: int)
                     for q in range(0, length, m):
                         pixel = min(q, length - m)
                         sums = simd.repeat_rows(start, bits, lanes, height, vectors)
-                        sums = tile.contract_taps(
-                            sums, simd.shifted(x_row, pixel * x_step), x_step, fixed, m,
-                            packed, vectors, channels, x_channel, taps, tap_table,
-                        )  # fmt: skip
+                        if runs:
+                            later = x_row[0] + (pixel + m) * x_step
+                            later_step = ahead * m // taps if block == first_block else 0
+                            sums = tile.contract_channels(
+                                sums, simd.shifted(x_row, pixel * x_step), x_step, fixed, m,
+                                packed, vectors, taps, tap_table, later, later_step,
+                            )  # fmt: skip
+                        else:
+                            sums = tile.contract_taps(
+                                sums, simd.shifted(x_row, pixel * x_step), x_step, fixed, m,
+                                packed, vectors, channels, x_channel, taps, tap_table,
+                            )  # fmt: skip
                         sums = simd.raised(sums, floor)
                         target = simd.shifted(y_row, pixel * y_step)
                         if store == ROWS:
@@ -97,7 +106,7 @@ def correlate(bits: int, lanes: int, rho: int, m: int, vectors: int, fixed: int)
     "units", "splits", "chunks", "chunk_rows", "rows", "x_rows", "length", "x_step",
     "tiles", "tile_parts", "last_line", "lines", "pitch", "blocks", "block_parts", "x_blocks",
     "staged", "x_offset", "packer", "block_bytes", "scratch", "scratch_bytes",
-    "partial", "block_sums", "split_sums",
+    "dy_blocks", "dy_rows", "dy_step", "partial", "block_sums", "split_sums",
 )  # fmt: skip
 def correlate_gradient(bits: int, lanes: int, rho: int, m: int, vectors: int, fixed: int) -> Any:
     """Weight gradient: tiles of ``rho`` lines x ``m`` elements by ``vectors`` vectors of channels.
@@ -117,7 +126,8 @@ def correlate_gradient(bits: int, lanes: int, rho: int, m: int, vectors: int, fi
         (units, splits, chunks, chunk_rows, rows, x_rows, length, x_step,
          tiles, tile_parts, last_line, lines, pitch, blocks, block_parts, x_blocks,
          staged, x_offset, packer, block_bytes, scratch, scratch_bytes,
-         partial, block_sums, split_sums) = simd.words(args, fields)  # fmt: skip
+         dy_blocks, dy_rows, dy_step, partial, block_sums,
+         split_sums) = simd.words(args, fields)  # fmt: skip
         source = (workspace if staged else x) + x_offset
         gradient = workspace + scratch + slot * scratch_bytes
         pack, constants = simd.word(packer, 0), simd.word(packer, 1)
@@ -137,6 +147,7 @@ def correlate_gradient(bits: int, lanes: int, rho: int, m: int, vectors: int, fi
             for chunk in range(first_chunk, last_chunk):
                 row = chunk * chunk_rows
                 here = min(chunk_rows, rows - row)
+                after = min(row + here, rows - here)
                 for block in range(first_block, last_block):
                     # The packer puts row r of a block at its place from the workspace on.
                     moved = gradient - block * block_bytes - row * length * line
@@ -144,7 +155,15 @@ def correlate_gradient(bits: int, lanes: int, rho: int, m: int, vectors: int, fi
                         simd.call(pack, (constants, x, w, y, bias, moved, r, blocks * rows))
                     x_base = source + simd.word(x_blocks, block)
                     sums_at = workspace + partial + split * split_sums + block * block_sums
+                    # While the first block is multiplied, the next chunk's image comes from memory;
+                    # with each block, its gradient.
+                    later = x_rows + 8 * (after if dy_step and block == first_block else row)
+                    dy_at = w + simd.word(dy_blocks, block)
                     for t in range(first_tile, last_tile):
+                        if t - first_tile < line // 64 and dy_step:
+                            later_b = (dy_at + (t - first_tile) * 64, dy_rows + 8 * after, dy_step)
+                        else:
+                            later_b = (dy_at, dy_rows + 8 * row, 0)
                         place = sums_at + t * tile_bytes
                         if chunk == first_chunk:
                             sums = simd.zeros(bits, lanes, count)
@@ -153,7 +172,7 @@ def correlate_gradient(bits: int, lanes: int, rho: int, m: int, vectors: int, fi
                         scalars = simd.lookup(x_base, lines, t * rho, last_line, rho)
                         sums = tile.contract_rows(
                             sums, scalars, pitch, fixed, m, (gradient,), vectors,
-                            here, x_rows + 8 * row, length, x_step,
+                            here, x_rows + 8 * row, length, x_step, later, later_b,
                         )  # fmt: skip
                         simd.store_tile(sums, place)
 

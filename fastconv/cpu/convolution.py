@@ -11,7 +11,7 @@ from fastconv.cpu.operands import Operands
 from fastconv.cpu.program import Program
 from fastconv.cpu.staging import Workspace
 from fastconv.geometry import ConvGeometry
-from fastconv.lowering import Lowered, lower_forward, lower_input_gradient, subsampled
+from fastconv.lowering import Lowered, clipped, lower_forward, lower_input_gradient, subsampled
 
 _SERIAL_MULTIPLY_ADDS = 1 << 20  # below this, waking a second thread costs more than it saves
 
@@ -44,7 +44,7 @@ def make_plan(
     ``winograd``: whether "auto" may choose an algorithm that rounds more coarsely.
     """
     space = Workspace()
-    low = lower_input_gradient(g) if pass_name == "input_gradient" else lower_forward(g)
+    low = _lowered(pass_name, g)
     if algorithm == "auto":
         algorithm = _chosen(pass_name, low, arrays, winograd)
     elif reason := _refusal(algorithm, pass_name, low, arrays):
@@ -67,9 +67,19 @@ def candidates(
     pass_name: str, g: ConvGeometry, arrays: Operands, winograd: bool
 ) -> tuple[str, ...]:
     """The algorithms that can do a pass, but for those that `make_plan` may not choose."""
-    low = lower_input_gradient(g) if pass_name == "input_gradient" else lower_forward(g)
+    low = _lowered(pass_name, g)
     allowed = (name for name in ALGORITHMS if winograd or name not in _COARSE)
     return tuple(name for name in allowed if not _refusal(name, pass_name, low, arrays))
+
+
+def _lowered(pass_name: str, g: ConvGeometry) -> Lowered:
+    if pass_name == "input_gradient":
+        return lower_input_gradient(g)
+    low = lower_forward(g)
+    if min(low.source_channels, low.target_channels) > 1:  # planes are padded in cache, for nothing
+        low = clipped(low)
+    # What no tap reads is nothing to a weight gradient.
+    return low._replace(parts=low.parts[-1:]) if pass_name == "weight_gradient" else low
 
 
 def _module(algorithm: str, pass_name: str) -> ModuleType:
@@ -86,15 +96,13 @@ def _refusal(algorithm: str, pass_name: str, low: Lowered, arrays: Operands) -> 
 
 
 def _chosen(pass_name: str, low: Lowered, arrays: Operands, winograd: bool) -> str:
-    """The algorithm for "auto": by the estimates of `cycles`, and two measured exceptions.
+    """The algorithm for "auto": by the estimates of `cycles`, and measured exceptions.
 
-    With channels last and images of 2x2 and 3x3 pixels, columns that run through all images are
-    1.15 to 1.5 times as fast as direct convolution (Zen 5). Small problems, that a caller may
-    know the exact result of, are not worth the coarser rounding of a Winograd algorithm.
+    Small problems, that a caller may know the exact result of, are not worth the coarser rounding
+    of a Winograd algorithm.
     """
     if not _refusal("listed", pass_name, low, arrays):
         return "listed"
-    shortest = max(low.parts[-1].counts) < 4 and low.target_channels >= arrays.lanes
     plain = "direct"
     if not _refusal("depthwise", pass_name, low, arrays):
         by_planes, direct = (
@@ -102,7 +110,7 @@ def _chosen(pass_name: str, low: Lowered, arrays: Operands, winograd: bool) -> s
             for name in ("depthwise", "direct")
         )
         plain = "depthwise" if by_planes < direct else "direct"
-    elif pass_name != "weight_gradient" and arrays.channels_last and shortest:
+    elif pass_name != "weight_gradient" and _prefers_columns(low, arrays):
         plain = "im2col"
     if low.multiply_adds < _SERIAL_MULTIPLY_ADDS or not winograd:
         return plain
@@ -113,3 +121,16 @@ def _chosen(pass_name: str, low: Lowered, arrays: Operands, winograd: bool) -> s
         for name in ("direct", "winograd")
     }
     return "winograd" if costs["winograd"] < costs["direct"] else plain
+
+
+def _prefers_columns(low: Lowered, arrays: Operands) -> bool:
+    """Whether columns are faster than direct convolution.
+
+    With channels last and images of 2x2 and 3x3 pixels, columns that run through all images are
+    1.15 to 1.5 times as fast (Zen 5).
+    """
+    shortest = max(low.parts[-1].counts) < 4 and low.target_channels >= arrays.lanes
+    if arrays.channels_last and shortest:
+        return True
+    suit: bool = _module("im2col", "forward").panels_suit(low, arrays)
+    return suit

@@ -22,19 +22,43 @@ from fastconv.cpu.program import Constant, Step, compiled
 from fastconv.cpu.staging import OPERAND_W, View, Workspace, pack_step, view_of
 from fastconv.lowering import AxisPart, Correlation, Lowered
 
+# What is one row of pixels for a kernel of one tap is cut into rows of so many bytes, which
+# stay in the second-level cache while every block of weights passes over them, but not too short.
+_ROW_BYTES, _ROW_PIXELS = 1 << 17, 56
 _WEIGHTS_STAY = 1 << 19  # bytes of weights that may stay in the second-level cache beside an image
 
 
+# Beside the tiles of two multiply-adds a cycle, measured on a Zen 4 whose cycles count half: cycles
+# to pack a weight, and to move an element of a target whose pixels and channels both lie apart.
+_PACK, _MOVE = 0.5, 2.2
+
+
 def cycles(pass_name: str, low: Lowered, arrays: Operands) -> float:
-    """About how many cycles one core takes: those of the tiles, at two multiply-adds each."""
+    """About how many cycles one core takes: those of the tiles, of packing and of scattering."""
     total = 0.0
+    windows = _prefers_windows(low, arrays)
     for part in low.parts:
         rows, length = low.N * prod(part.counts[:-1]), part.counts[-1]
-        shape = channel_tile(rows, length, low.target_channels, arrays.lanes)
-        if _prefers_windows(low, arrays):
+        if windows:
             shape = window_tile(rows, length, low.target_channels, arrays.lanes)
-        total += shape.cycles * low.groups * low.source_channels * len(part.taps)
+            slower = _windows_slower(low, arrays)
+        else:
+            shape = channel_tile(rows, length, low.target_channels, arrays.lanes)
+            slower = 1
+        depth = low.groups * low.source_channels * len(part.taps)
+        total += shape.cycles * slower * depth + _PACK * depth * low.target_channels
+        if len(low.parts) > 1 and not arrays.channels_last:
+            total += _MOVE * low.groups * low.target_channels * rows * length
     return total
+
+
+def _windows_slower(low: Lowered, arrays: Operands) -> float:
+    """How many times as long as counted windows take: measured, 2.5 to 9 times for few channels."""
+    if low.target_channels >= 4:
+        return 3.0 if arrays.channels_last else 1.0
+    if len(low.parts) > 1:
+        return 3.2
+    return 8.0 if arrays.channels_last else 3.5
 
 
 def correlate(low: Lowered, arrays: Operands, space: Workspace, threads: int) -> list[Step]:
@@ -73,7 +97,9 @@ def channel_steps(
     threads: int,
 ) -> list[Step]:
     """Correlate one part with lanes over output channels."""
-    over = loops(part, low.N, x, y, any_axis=True)
+    pixel = low.source_channels * arrays.size * (len(part.taps) == 1)
+    longest = max(_ROW_PIXELS, _ROW_BYTES // pixel) if pixel else None
+    over = loops(part, low.N, x, y, any_axis=True, longest=longest)
     shape = channel_tile(len(over.x_rows), over.pixels.length, low.target_channels, arrays.lanes)
     width = shape.vectors * arrays.lanes
     blocks = block_table(low.groups, low.target_channels, width, overlap=False)
@@ -86,6 +112,9 @@ def channel_steps(
     units = _cut(constants, len(blocks.group), tiles, weights.block_bytes)
     constants |= _scratch(shape, arrays, space, threads, units)
     constants["block_bytes"] = weights.block_bytes
+    # Pixels whose channels all lie side by side are one run, which can be asked for ahead of use.
+    runs = low.groups == 1 and x.channel == arrays.size and len(part.taps) == 1
+    constants["ahead"] = over.pixels.x_step
     constants["store"] = channel_lanes.store_kind(y.channel, over.pixels.y_step, arrays.size)
     before = [bias]
     if weights.bytes <= _WEIGHTS_STAY:
@@ -99,7 +128,7 @@ def channel_steps(
     fixed = arrays.size if over.pixels.x_step == arrays.size else 0
     kernel = compiled(
         channel_lanes.correlate,
-        arrays.bits, arrays.lanes, shape.rho, shape.m, shape.vectors, fixed,
+        arrays.bits, arrays.lanes, shape.rho, shape.m, shape.vectors, fixed, int(runs),
     )  # fmt: skip
     return [*before, Step(kernel, units, constants)]
 

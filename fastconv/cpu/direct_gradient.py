@@ -92,7 +92,9 @@ def _lines(low: Lowered, arrays: Operands, x: View) -> _Lines:
         m, firsts, element = _pieces(channels)
         outer_counts, outer_steps = lengths, offsets
         pitch = x.channel
-    heads = _spread(outer_counts, outer_steps)
+    # A kernel whose padding was clipped starts inside the image.
+    origin = sum(a.taps[0][1] * s for a, s in zip(part.axes, x.spatial, strict=True))
+    heads = origin + _spread(outer_counts, outer_steps)
     starts = (heads[:, None] + firsts * pitch).ravel()
     lines_each = len(firsts)
     place = np.arange(len(heads))[:, None] * (lines_each * m) + element
@@ -156,6 +158,10 @@ def _line_steps(low: Lowered, arrays: Operands, space: Workspace, threads: int) 
         "x_offset": x.offset,
         "packer": pack_step(gradient, OPERAND_W, 0, block_by_block=True),
         "block_bytes": gradient.block_bytes,
+        "dy_blocks": gradient.blocks_from,
+        "dy_rows": over.y_rows,
+        # Where pixels are contiguous, the hardware sees what will be read.
+        "dy_step": over.pixels.y_step if arrays.channels_last else 0,
         "partial": space.take(cut.splits * len(blocks.group) * block_sums),
         "block_sums": block_sums,
         "split_sums": len(blocks.group) * block_sums,
@@ -249,7 +255,7 @@ def _dot_steps(low: Lowered, arrays: Operands, space: Workspace) -> list[Step]:
     steps, x = stage(low, arrays, space, pixels_contiguous=True)
     dy = view_of(arrays.w)
     if arrays.w[-1] != arrays.size:
-        counts = part.counts
+        counts = tuple(a.start + a.length for a in part.axes)
         whole = Padding(low.N, low.groups * channels, counts, (0,) * len(counts), counts)
         more, dy = stage_planes(arrays.w, whole, (1,) * len(counts), OPERAND_W, arrays.bits, space)
         steps += more

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from math import gcd, prod
+
 import numpy as np
 
-from fastconv.cpu import column_blocks
+from fastconv.cpu import column_blocks, pixel_panels
 from fastconv.cpu.channel_lanes import store_kind
 from fastconv.cpu.column_blocks import PIXELS
 from fastconv.cpu.direct_gradient import finish_lines
@@ -13,6 +15,8 @@ from fastconv.cpu.planning import (
     Axis,
     block_table,
     column_tile,
+    loops,
+    panel_tile,
     parts_for,
     row_loops,
     target_loops,
@@ -22,6 +26,8 @@ from fastconv.cpu.staging import OPERAND_W, View, Workspace, view_of
 from fastconv.lowering import Correlation, Lowered
 
 _COLUMN_BYTES = 600_000  # of a column block, that stay in the second-level cache
+_PANEL_BYTES = 300_000  # of a panel, that stay in the second-level cache beside weights and results
+_PANEL_PIXELS = 400  # of an image at least, measured
 _WAITING_BYTES = 1 << 21  # bytes of sums that wait, in each thread, for their next channels
 _PARTIAL_BYTES = 1 << 24  # bytes of partial sums that splitting the pixels may take
 
@@ -34,10 +40,33 @@ def correlate(low: Lowered, arrays: Operands, space: Workspace, threads: int) ->
     return steps
 
 
+def panels_suit(low: Lowered, arrays: Operands) -> bool:
+    """Whether panels of pixels beat direct convolution, whose tiles read the image where it lies.
+
+    They do where pixels are contiguous and either there is one tap, so that a panel is a plain copy
+    of what memory spreads over all channels, or channels lie at such a distance that they meet in
+    few sets of the first-level cache. Images of few pixels fill panels badly.
+    """
+    part = low.parts[-1]
+    if low.groups > 1 or len(low.parts) > 1 or arrays.y[-1] != arrays.size:
+        return False
+    if low.target_channels < arrays.lanes or low.source_channels < arrays.lanes:
+        return False
+    one_tap = len(part.taps) == 1 and arrays.x[-1] == arrays.size
+    # A tile reads up to two lines of each channel; the cache has 64 sets of 8 lines.
+    pitch = prod(low.padded) * arrays.size if low.needs_padding else arrays.x[1]
+    sets = 64 // gcd(pitch // 64, 64) if pitch % 64 == 0 else 64
+    crowded = not arrays.channels_last and 2 * low.source_channels >= 8 * sets
+    crowded = crowded and part.axes[-1].move == 1
+    return prod(part.counts) >= _PANEL_PIXELS and (one_tap or crowded)
+
+
 def _part_steps(
     low: Lowered, part: Correlation, arrays: Operands, x: View, space: Workspace, threads: int
 ) -> list[Step]:
     y = view_of(arrays.y)
+    if low.groups == 1 and part.taps and y.spatial[-1] * part.axes[-1].step == arrays.size:
+        return _panel_steps(low, part, arrays, x, y, space, threads)
     source, target = row_loops(part, low.N, x, y), target_loops(part, low.N, y)
     length = target.pixels.length
     pixels = len(target.y_rows) * length
@@ -88,6 +117,68 @@ def _part_steps(
         column_blocks.correlate,
         arrays.bits, arrays.lanes, shape.m, shape.vectors, _mode(arrays, x, source.pixels),
     )  # fmt: skip
+    return [pack, bias, Step(kernel, units, constants)]
+
+
+def _panel_steps(
+    low: Lowered,
+    part: Correlation,
+    arrays: Operands,
+    x: View,
+    y: View,
+    space: Workspace,
+    threads: int,
+) -> list[Step]:
+    """Correlate one part of a target whose pixels are contiguous, panel by panel."""
+    source, target = loops(part, low.N, x, y, any_axis=False), target_loops(part, low.N, y)
+    if target.pixels.y_step != arrays.size:
+        target = loops(part, low.N, y, y, any_axis=False)
+    pixels = len(target.y_rows) * target.pixels.length
+    shape = panel_tile(pixels, low.target_channels, arrays.lanes)
+    panel_pixels = shape.vectors * arrays.lanes
+    blocks = block_table(1, low.target_channels, shape.m, overlap=True)
+    pack, weights, block_bytes = pack_weights(low, part, arrays, blocks, shape.m, space)
+    bias, bias_from = pack_bias(low, arrays, blocks, shape.m, space)
+    taps, panels = len(part.taps), -(-pixels // panel_pixels)
+    most = max(1, _PANEL_BYTES // (max(taps, 1) * panel_pixels * arrays.size))
+    chunk = -(-low.source_channels // -(-low.source_channels // most))
+    runs = parts_for(1, panels)
+    run_panels = -(-panels // runs)
+    runs = -(-panels // run_panels)
+    block_parts = parts_for(runs, len(blocks.group))
+    units = runs * block_parts
+    tile_bytes = shape.m * panel_pixels * arrays.size
+    waiting = tile_bytes * (len(blocks.group) if chunk < low.source_channels else 0)
+    mode = {1: pixel_panels.RUNS, 2: pixel_panels.PAIRS}.get(
+        source.pixels.x_step // arrays.size, pixel_panels.GATHERED
+    )
+    if source.pixels.x_step % arrays.size:
+        mode = pixel_panels.GATHERED
+    slots = min(threads, units)
+    constants: dict[str, Constant] = {
+        "units": units,
+        "block_parts": block_parts,
+        "run_panels": run_panels,
+        "pixels": pixels,
+        "channels": low.source_channels,
+        "chunk_channels": chunk,
+        "x_count": len(source.x_rows),
+        "blocks": len(blocks.group),
+        "weights": weights,
+        "block_bytes": block_bytes,
+        "bias_from": bias_from,
+        "y_blocks": blocks.first * y.channel,
+        "y_rows": target.y_rows,
+        "y_length": target.pixels.length,
+        "y_channel": y.channel,
+        "scratch": space.take((tile_bytes + waiting) * slots),
+        "scratch_bytes": tile_bytes + waiting,
+    }
+    constants |= _gathering(low, part, x, source.x_rows, source.pixels)
+    constants |= _columns(chunk * taps * panel_pixels * arrays.size, slots, space)
+    kernel = compiled(
+        pixel_panels.correlate, arrays.bits, arrays.lanes, shape.m, shape.vectors, mode
+    )
     return [pack, bias, Step(kernel, units, constants)]
 
 

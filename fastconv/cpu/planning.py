@@ -123,6 +123,10 @@ def _fits(count: int, others: int) -> bool:
 # The tile sizes that exist: each costs a fraction of a second to compile, so no more than pay off.
 _PIXELS = dict.fromkeys(range(14, 3, -1), 1) | {3: 2, 2: 2, 1: 4}  # m: image rows
 _LINES = (14, 12, 10, 8, 7, 6, 5, 4, 3, 2, 1)
+_PANELS = (  # (output channels, vectors)
+    *((8, 3), (9, 3), (12, 2), (14, 2), (6, 4), (4, 3), (6, 2), (4, 2), (12, 1), (4, 1)),
+    *((2, 3), (2, 1), (1, 4), (1, 1)),
+)
 _WINDOWS = ((1, 3), (1, 2), (1, 1), (2, 1), (2, 2), (4, 1))  # (image rows, vectors)
 
 
@@ -150,6 +154,19 @@ def column_tile(channels: int, lanes: int) -> TileShape:
             blocks = -(-channels // (vectors * lanes))
             m = next(m for m in _LINES if _fits(m * vectors, vectors + 1))
             yield TileShape(1, m, vectors, blocks * _step_cycles(m * vectors, m + vectors) / m)
+
+    return min(candidates(), key=lambda shape: shape.cycles)
+
+
+def panel_tile(pixels: int, channels: int, lanes: int) -> TileShape:
+    """The best tile of ``m`` output channels by a panel of pixels: cycles for each of its lines."""
+
+    def candidates() -> Iterator[TileShape]:
+        for m, vectors in _PANELS:
+            if m <= channels and _fits(m * vectors, vectors + 1):
+                step = _step_cycles(m * vectors, m + vectors)
+                panels = -(-pixels // (vectors * lanes))
+                yield TileShape(1, m, vectors, -(-channels // m) * panels * step)
 
     return min(candidates(), key=lambda shape: shape.cycles)
 

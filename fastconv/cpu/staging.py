@@ -170,27 +170,47 @@ def stage_planes(
 
 
 def stage_pixels(
-    strides: Sequence[int], p: Padding, operand: int, bits: int, space: Workspace
+    strides: Sequence[int],
+    p: Padding,
+    operand: int,
+    bits: int,
+    space: Workspace,
+    phases: tuple[int, ...] | None = None,
 ) -> tuple[list[Step], View]:
-    """Stage with channels contiguous: (n, *spatial, c).
+    """Stage with channels contiguous: (n, *spatial, phases, c).
 
-    A pixel pitch that is a multiple of 2048 bytes is widened by a cache line: pixels side by side
-    would otherwise meet in the same few sets of the first-level cache.
+    ``phases`` splits each axis by its stride as in `stage_planes`: a pixel then holds the channels
+    of one phase after those of another. A pixel pitch that is a multiple of 2048 bytes is widened
+    by a cache line: pixels side by side would otherwise meet in the same few sets of the
+    first-level cache.
     """
+    phases = phases or (1,) * len(p.padded)
     size = bits // 8
-    pixel = p.C * size
+    pixel = p.C * size * prod(phases)
     if pixel % 2048 == 0:
         pixel += 64
-    pitches = _contiguous(p.padded, pixel)
-    image = prod(p.padded) * pixel
+    held = tuple(-(-e // s) for e, s in zip(p.padded, phases, strict=True))
+    pitches = _contiguous(held, pixel)
+    image = prod(held) * pixel
     offset = space.take(p.N * image)
-    axes = [
-        _axis(p.spatial[i], p.before[i], p.padded[i], strides[2 + i], pitches[i], 1, 0)
-        for i in range(len(p.padded))
-    ]
     channels = (p.C, 0, p.C, strides[1], size, 0)
-    step = _copy_step((p.N, strides[0], image), [*axes, channels], offset, operand, bits)
-    return [step], View(True, offset, image, size, pitches)
+    steps = []
+    for index, phase in enumerate(np.ndindex(*phases)):
+        axes = [
+            _axis(
+                p.spatial[i], p.before[i], held[i], strides[2 + i], pitches[i], phases[i], phase[i]
+            )
+            for i in range(len(held))
+        ]
+        place = offset + index * p.C * size
+        images = (p.N, strides[0], image)
+        inner = [axes[-1], channels]
+        if strides[1] == size and strides[-1] == pitches[-1] == p.C * size:
+            # Pixels side by side are one run: a copy each would cost more than the copying.
+            extent, before, wide = (n * p.C for n in (p.spatial[-1], p.before[-1], held[-1]))
+            inner = [_axis(extent, before, wide, size, size, 1, 0)]
+        steps.append(_copy_step(images, [*axes[:-1], *inner], place, operand, bits))
+    return steps, View(True, offset, image, size, pitches)
 
 
 def _contiguous(extents: Sequence[int], innermost: int) -> tuple[int, ...]:

@@ -46,27 +46,71 @@ def _contract_taps(tile, rows, pitch, fixed, m, b_rows, vectors, count, step, ta
     return run
 
 
-def contract_rows(tile, rows, pitch, fixed, m, b_rows, vectors, count, table, length, step):
-    """Sum over ``count`` image rows of ``length`` pixels: scalars times packed vectors.
+def contract_channels(
+    tile, rows, pitch, fixed, m, b_rows, vectors, channels, table, later, later_step
+):
+    """`contract_taps` of one tap, which asks step by step for what will be read later.
 
-    Pixel ``p`` of image row ``i`` reads its scalars at ``rows`` moved by ``table[i] + p * step``
-    bytes, and the next ``vectors`` vectors of ``b_rows``.
+    Cache lines from memory come while the tile is multiplied, one at ``later + c * later_step`` for
+    channel ``c``: asked for all at once, they would hold up everything behind them.
     """
     raise NotImplementedError("compiled code only")
 
 
-@overload(contract_rows, prefer_literal=True, inline="always")
-def _contract_rows(tile, rows, pitch, fixed, m, b_rows, vectors, count, table, length, step):
+@overload(contract_channels, prefer_literal=True, inline="always")
+def _contract_channels(
+    tile, rows, pitch, fixed, m, b_rows, vectors, channels, table, later, later_step
+):
     if not isinstance(vectors, types.IntegerLiteral):
         return None
     FIXED, M, V = fixed.literal_value, m.literal_value, vectors.literal_value
     columns = V * tile.lanes * tile.dtype.bitwidth // 8
 
-    def run(tile, rows, pitch, fixed, m, b_rows, vectors, count, table, length, step):
+    def run(tile, rows, pitch, fixed, m, b_rows, vectors, channels, table, later, later_step):
         at = 0
+        for c in range(channels):
+            simd.prefetch_line(later + c * later_step)
+            tile = simd.outer(tile, rows, simd.word(table, c), pitch, FIXED, M, b_rows, at, V)
+            at += columns
+        return tile
+
+    return run
+
+
+def contract_rows(
+    tile, rows, pitch, fixed, m, b_rows, vectors, count, table, length, step, later, later_b
+):
+    """Sum over ``count`` image rows of ``length`` pixels: scalars times packed vectors.
+
+    Pixel ``p`` of image row ``i`` reads its scalars at ``rows`` moved by ``table[i] + p * step``
+    bytes, and the next ``vectors`` vectors of ``b_rows``. With each it asks for two cache lines
+    that will be read later: where row ``i`` of the table ``later`` moves the pixel, and for row
+    ``i`` of ``later_b``, which is (address, table, step).
+    """
+    raise NotImplementedError("compiled code only")
+
+
+@overload(contract_rows, prefer_literal=True, inline="always")
+def _contract_rows(
+    tile, rows, pitch, fixed, m, b_rows, vectors, count, table, length, step, later, later_b
+):
+    if not isinstance(vectors, types.IntegerLiteral):
+        return None
+    FIXED, M, V = fixed.literal_value, m.literal_value, vectors.literal_value
+    columns = V * tile.lanes * tile.dtype.bitwidth // 8
+
+    def run(
+        tile, rows, pitch, fixed, m, b_rows, vectors, count, table, length, step, later, later_b
+    ):
+        at = 0
+        b_at, b_table, b_step = later_b
         for i in range(count):
             offset = simd.word(table, i)
-            for _ in range(length):
+            ahead = rows[0] + simd.word(later, i) - offset
+            b_ahead = b_at + simd.word(b_table, i)
+            for p in range(length):
+                simd.prefetch_line(ahead + offset)
+                simd.prefetch_line(b_ahead + p * b_step)
                 tile = simd.outer(tile, rows, offset, pitch, FIXED, M, b_rows, at, V)
                 offset += step
                 at += columns
@@ -89,6 +133,27 @@ def _contract_steps(tile, rows, pitch, fixed, m, b_rows, vectors, count, step):
 
     def run(tile, rows, pitch, fixed, m, b_rows, vectors, count, step):
         for i in range(count):
+            tile = simd.outer(tile, rows, i * step, pitch, FIXED, M, b_rows, i * columns, V)
+        return tile
+
+    return run
+
+
+def contract_ahead(tile, rows, pitch, fixed, m, b_rows, vectors, count, step, later, later_step):
+    """`contract_steps`, which asks for the line at ``later + i * later_step`` with step ``i``."""
+    raise NotImplementedError("compiled code only")
+
+
+@overload(contract_ahead, prefer_literal=True, inline="always")
+def _contract_ahead(tile, rows, pitch, fixed, m, b_rows, vectors, count, step, later, later_step):
+    if not isinstance(vectors, types.IntegerLiteral):
+        return None
+    FIXED, M, V = fixed.literal_value, m.literal_value, vectors.literal_value
+    columns = V * tile.lanes * tile.dtype.bitwidth // 8
+
+    def run(tile, rows, pitch, fixed, m, b_rows, vectors, count, step, later, later_step):
+        for i in range(count):
+            simd.prefetch_line(later + i * later_step)
             tile = simd.outer(tile, rows, i * step, pitch, FIXED, M, b_rows, i * columns, V)
         return tile
 

@@ -6,17 +6,16 @@ from typing import Any
 
 from fastconv.cpu import simd, tile
 from fastconv.cpu.program import reads
-from fastconv.cpu.simd import OUTPUT
 
 
 @reads(
     "units", "block_parts", "blocks", "block_group", "chunk_strips", "strips", "across",
-    "image_maker", "images", "image_part", "image_point",
+    "staged", "x_offset", "image_maker", "images", "image_part", "image_point",
     "weight_maker", "weights", "weight_part", "weight_point",
     "group_parts", "parts", "present", "output_maker", "products", "product_point",
     "bias_from", "maps", "scratch", "scratch_bytes",
 )  # fmt: skip
-def multiply(bits: int, lanes: int, points: int, m: int, vectors: int, line: int) -> Any:
+def multiply(bits: int, lanes: int, area: int, m: int, vectors: int, line: int) -> Any:
     """Forward: ``m`` tiles by ``vectors`` vectors of output channels, summed over input channels.
 
     A unit is a chunk of rows of tiles by a part of the channel blocks. Mapped images and weights
@@ -28,14 +27,14 @@ def multiply(bits: int, lanes: int, points: int, m: int, vectors: int, line: int
     size = bits // 8
     width = vectors * lanes * size
     count = m * vectors
-    area = points * points
 
     def kernel(args, x, w, y, bias, workspace, slot, slots):
         (units, block_parts, blocks, block_group, chunk_strips, strips, across,
-         image_maker, images, image_part, image_point,
+         staged, x_offset, image_maker, images, image_part, image_point,
          weight_maker, weights, weight_part, weight_point,
          group_parts, parts, present, output_maker, products, product_point,
          bias_from, maps, scratch, scratch_bytes) = simd.words(args, fields)  # fmt: skip
+        source = (workspace if staged else x) + x_offset
         own = workspace + scratch + slot * scratch_bytes
         sums_at, spill, held = own + products, own + maps, -1
         for unit in range(slot * units // slots, (slot + 1) * units // slots):
@@ -48,7 +47,7 @@ def multiply(bits: int, lanes: int, points: int, m: int, vectors: int, line: int
                     moved = image - first * across * line
                     simd.call(
                         simd.word(image_maker, 0),
-                        (simd.word(image_maker, 1), x, w, moved, spill, 0,
+                        (simd.word(image_maker, 1), source, w, moved, spill, 0,
                          first * parts, last * parts),
                     )  # fmt: skip
                     held = chunk
@@ -64,8 +63,8 @@ def multiply(bits: int, lanes: int, points: int, m: int, vectors: int, line: int
                         weight = own + weights
                         simd.call(
                             simd.word(weight_maker, 0),
-                            (simd.word(weight_maker, 1), x, w, weight - item * weight_part, spill,
-                             0, item, item + 1),
+                            (simd.word(weight_maker, 1), source, w, weight - item * weight_part,
+                             spill, 0, item, item + 1),
                         )  # fmt: skip
                     else:
                         weight = workspace + weights + item * weight_part
@@ -94,33 +93,36 @@ def multiply(bits: int, lanes: int, points: int, m: int, vectors: int, line: int
 
 @reads(
     "units", "splits", "image_cuts", "gradient_cuts", "chunks", "chunk_strips", "strips", "across",
-    "image_maker", "images", "image_part", "image_point", "image_parts", "present",
+    "staged", "x_offset", "image_maker", "images", "image_part", "image_point", "image_parts",
+    "present",
     "gradient_maker", "gradients", "gradient_part", "gradient_point", "gradient_parts",
     "groups", "sums", "sums_part", "sums_point", "maps",
     "partial", "block_sums", "split_sums", "part_lines", "scratch", "scratch_bytes",
 )  # fmt: skip
 def multiply_gradient(
-    bits: int, lanes: int, points: int, m: int, vectors: int, line: int, taps: int
-) -> Any:
+    bits: int, lanes: int, points_h: int, points_w: int, m: int, vectors: int, line: int,
+    taps_h: int, taps_w: int,
+) -> Any:  # fmt: skip
     """Weight gradient: ``m`` input by ``vectors`` vectors of output channels, summed over tiles.
 
     A unit is a split of the tiles by a cut of the input channels by a cut of the output channels.
     Mapped images and gradients are ready, or made chunk by chunk in the slot's own memory. What a
-    unit sums it maps to ``taps`` x ``taps`` weights.
+    unit sums it maps to ``taps_h`` x ``taps_w`` weights.
     """
     fields = len(multiply_gradient.fields)  # type: ignore[attr-defined]
     size = bits // 8
     width = vectors * lanes * size
     count = m * vectors
-    area, entries = points * points, taps * taps
+    area, entries = points_h * points_w, taps_h * taps_w
 
     def kernel(args, x, w, y, bias, workspace, slot, slots):
         (units, splits, image_cuts, gradient_cuts, chunks, chunk_strips, strips, across,
-         image_maker, images, image_part, image_point, image_parts, present,
+         staged, x_offset, image_maker, images, image_part, image_point, image_parts, present,
          gradient_maker, gradients, gradient_part, gradient_point, gradient_parts,
          groups, sums_from, sums_part, sums_point, maps,
          partial, block_sums, split_sums, part_lines,
          scratch, scratch_bytes) = simd.words(args, fields)  # fmt: skip
+        source = (workspace if staged else x) + x_offset
         own = workspace + scratch + slot * scratch_bytes
         sums_at, spill = own + sums_from, own + maps
         for unit in range(slot * units // slots, (slot + 1) * units // slots):
@@ -145,7 +147,7 @@ def multiply_gradient(
                         item = strip * groups * image_parts + here
                         simd.call(
                             simd.word(image_maker, 0),
-                            (simd.word(image_maker, 1), x, w, to, spill, 0,
+                            (simd.word(image_maker, 1), source, w, to, spill, 0,
                              item, item + last_part - first_part),
                         )  # fmt: skip
                     to = gradient - first * across * width - there * gradient_part
@@ -153,7 +155,7 @@ def multiply_gradient(
                         item = strip * groups * gradient_parts + there
                         simd.call(
                             simd.word(gradient_maker, 0),
-                            (simd.word(gradient_maker, 1), x, w, to, spill, 0,
+                            (simd.word(gradient_maker, 1), source, w, to, spill, 0,
                              item, item + last_block - first_block),
                         )  # fmt: skip
                 else:
@@ -188,11 +190,11 @@ def multiply_gradient(
                     for c in range(simd.word(present, group * image_parts + part)):
                         for v in range(vectors):
                             lane = v * lanes * size
-                            simd.map_square(
-                                OUTPUT, taps, points, place + c * width + lane,
-                                points * sums_point, sums_point,
+                            simd.map_outputs(
+                                taps_h, taps_w, points_h, points_w, place + c * width + lane,
+                                sums_point,
                                 out + (part * part_lines + c * entries) * width + lane,
-                                taps * width, width, 0, 0, bits, lanes,
+                                taps_w * width, width, 0, 0, bits, lanes,
                             )  # fmt: skip
                     place += sums_part
 

@@ -42,21 +42,47 @@ def poke(typingctx, address, value):
     return types.void(types.int64, value), codegen
 
 
+def _ask(b, address, write):
+    """Emit a prefetch of the cache line at ``address``, into the first level."""
+    pointer = I8.as_pointer()
+    prototype = ir.FunctionType(ir.VoidType(), [pointer, I32, I32, I32])
+    function = cgutils.get_or_insert_function(b.module, prototype, "llvm.prefetch.p0")
+    b.call(function, [b.inttoptr(address, pointer), I32(write), I32(3), I32(1)])
+
+
 @intrinsic
 def prefetch(typingctx, address, length):
     """Ask for the cache lines of ``length`` bytes at ``address``, which will soon be read."""
 
     def codegen(context, b, signature, args):
-        pointer = I8.as_pointer()
-        prototype = ir.FunctionType(ir.VoidType(), [pointer, I32, I32, I32])
-        function = cgutils.get_or_insert_function(b.module, prototype, "llvm.prefetch.p0")
         lines = b.sdiv(b.add(args[1], I64(63)), I64(64))
         with cgutils.for_range(b, lines) as loop:
-            line = b.add(args[0], b.mul(loop.index, I64(64)))
-            b.call(function, [b.inttoptr(line, pointer), I32(0), I32(3), I32(1)])
+            _ask(b, b.add(args[0], b.mul(loop.index, I64(64))), 0)
         return context.get_dummy_value()
 
     return types.void(types.int64, types.int64), codegen
+
+
+@intrinsic
+def prefetch_line(typingctx, address):
+    """Ask for the cache line at ``address``, which will soon be read."""
+
+    def codegen(context, b, signature, args):
+        _ask(b, args[0], 0)
+        return context.get_dummy_value()
+
+    return types.void(types.int64), codegen
+
+
+@intrinsic
+def prefetch_target(typingctx, address):
+    """Ask for the cache line at ``address``, which will soon be written."""
+
+    def codegen(context, b, signature, args):
+        _ask(b, args[0], 1)
+        return context.get_dummy_value()
+
+    return types.void(types.int64), codegen
 
 
 @intrinsic

@@ -12,6 +12,7 @@ F(3, 4), whose four taps are the output gradient.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from math import prod
 
@@ -35,7 +36,7 @@ SIGNAL, FILTER, OUTPUT = 0, 1, 2  #: which of the three maps
 # Points that balance the sizes of the maps' factors: with 3/4 and 3/2 F(4, 3) rounds a sixth as
 # coarsely as with the textbook's 1 and 2 (Barabasz and others 2020, arXiv:1803.10986, search more).
 _PAIRS = {4: (Fraction(1),), 6: (Fraction(3, 4), Fraction(3, 2))}
-POINTS = tuple(_PAIRS)  #: the numbers of points that there are
+POINTS = tuple(_PAIRS)  #: the numbers of points that there are, beside 1, the map that does nothing
 
 
 class _Emitter:
@@ -119,6 +120,8 @@ def _output(
 
 
 def _mapped(e: _Emitter, kind: int, given: list[ir.Value], points: int, m: int) -> list[ir.Value]:
+    if points == 1:
+        return given
     pairs = _PAIRS[points]
     if kind == SIGNAL:
         return _signal(e, given, pairs)
@@ -151,44 +154,84 @@ def map_line(typingctx, kind, count, points, source, source_step, target, target
 
 
 @intrinsic(prefer_literal=True)
-def map_square(
-    typingctx, kind, count, points, source, row_step, column_step, target, target_step,
-    target_right, added, floor, bits, lanes,
+def map_taps(
+    typingctx, high, wide, points_high, points_wide, source, table, absent, target, target_step,
+    bits, lanes,
 ):  # fmt: skip
-    """Map a square of vectors along both axes; steps in bytes between its rows and columns.
+    """Map a filter of ``high`` x ``wide`` taps, and put its points ``target_step`` bytes apart.
 
-    To each result the vector at ``added`` is added and the sum raised to ``floor``, as `raised`
-    does, unless ``added`` is the literal 0.
+    Tap number i is the vector ``table[i]`` bytes from ``source`` on, or, where that is negative,
+    the one at ``absent``.
     """
-    if not literals(kind, count, points, bits, lanes):
+    if not literals(high, wide, points_high, points_wide, bits, lanes):
         return None
-    plain = isinstance(added, types.IntegerLiteral) and added.literal_value == 0
-    which, number, n = kind.literal_value, count.literal_value, points.literal_value
+    sizes = tuple(n.literal_value for n in (high, wide, points_high, points_wide))
 
     def codegen(context, b, signature, args):
         vector = ir.VectorType(llvm_scalar(scalar_of(bits)), lanes.literal_value)
-        e = _Emitter(b, vector)
-        start, down, right, out, out_down, out_right = args[3:9]
-        given = n if which == OUTPUT else number
-        columns = []
-        for j in range(given):
-            top = b.add(start, b.mul(right, I64(j)))
-            line = [_load(b, b.add(top, b.mul(down, I64(i))), vector) for i in range(given)]
-            columns.append(_mapped(e, which, line, n, number))
-        addend = None if plain else _load(b, args[9], vector)
-        for i in range(len(columns[0])):
-            left = b.add(out, b.mul(out_down, I64(i)))
-            row = _mapped(e, which, [column[i] for column in columns], n, number)
-            for j, value in enumerate(row):
-                total = value if plain else at_least(b, b.fadd(value, addend), args[10])
-                _store(b, total, b.add(left, b.mul(out_right, I64(j))))
+        start, entries, missing, out, out_step = args[4:9]
+        pointer = as_pointer(b, entries, I64)
+
+        def tap(i, j):
+            shift = b.load(b.gep(pointer, [I64(i * sizes[1] + j)]))
+            there = b.icmp_signed(">=", shift, I64(0))
+            return _load(b, b.select(there, b.add(start, shift), missing), vector)
+
+        for i, value in enumerate(_square(_Emitter(b, vector), FILTER, sizes, tap)):
+            _store(b, value, b.add(out, b.mul(out_step, I64(i))))
         return context.get_dummy_value()
 
-    places = [types.int64] * 6
-    signature = types.void(
-        kind, count, points, *places, added if plain else types.int64, types.int64, bits, lanes
-    )
+    places = [types.int64] * 5
+    return types.void(high, wide, points_high, points_wide, *places, bits, lanes), codegen
+
+
+@intrinsic(prefer_literal=True)
+def map_outputs(
+    typingctx, high, wide, points_high, points_wide, source, source_step, target, target_step,
+    target_right, added, floor, bits, lanes,
+):  # fmt: skip
+    """Map products, ``source_step`` bytes apart, to ``high`` x ``wide`` outputs.
+
+    To each output the vector at ``added`` is added and the sum raised to ``floor``, as `raised`
+    does, unless ``added`` is the literal 0.
+    """
+    if not literals(high, wide, points_high, points_wide, bits, lanes):
+        return None
+    plain = isinstance(added, types.IntegerLiteral) and added.literal_value == 0
+    sizes = tuple(n.literal_value for n in (high, wide, points_high, points_wide))
+
+    def codegen(context, b, signature, args):
+        vector = ir.VectorType(llvm_scalar(scalar_of(bits)), lanes.literal_value)
+        start, step, out, out_down, out_right = args[4:9]
+
+        def product(i, j):
+            return _load(b, b.add(start, b.mul(step, I64(i * sizes[3] + j))), vector)
+
+        addend = None if plain else _load(b, args[9], vector)
+        for i, value in enumerate(_square(_Emitter(b, vector), OUTPUT, sizes, product)):
+            total = value if plain else at_least(b, b.fadd(value, addend), args[10])
+            left = b.add(out, b.mul(out_down, I64(i // sizes[1])))
+            _store(b, total, b.add(left, b.mul(out_right, I64(i % sizes[1]))))
+        return context.get_dummy_value()
+
+    places = [types.int64] * 5
+    bias = added if plain else types.int64
+    sizes_given = high, wide, points_high, points_wide
+    signature = types.void(*sizes_given, *places, bias, types.int64, bits, lanes)
     return signature, codegen
+
+
+def _square(
+    e: _Emitter, kind: int, sizes: tuple[int, ...], load: Callable[[int, int], ir.Value]
+) -> Iterator[ir.Value]:
+    """Map down the columns, then along the rows; the results row by row."""
+    high, wide, points_high, points_wide = sizes
+    rows, width = (points_high, points_wide) if kind == OUTPUT else (high, wide)
+    columns = [
+        _mapped(e, kind, [load(i, j) for i in range(rows)], points_high, high) for j in range(width)
+    ]
+    for i in range(len(columns[0])):
+        yield from _mapped(e, kind, [column[i] for column in columns], points_wide, wide)
 
 
 def _load(b: ir.IRBuilder, address: ir.Value, vector: ir.VectorType) -> ir.Value:

@@ -17,6 +17,7 @@ from fastconv.cpu.simd.emit import (
     masked_store,
     prefix_mask,
     scalar_of,
+    shuffle,
     size_of,
     transposed,
 )
@@ -202,6 +203,29 @@ def copy_vector(typingctx, target, source, valid, bits, lanes):
         vector = ir.VectorType(llvm_scalar(scalar_of(bits)), n)
         mask = prefix_mask(b, n, args[2])
         masked_store(b, masked_load(b, args[1], vector, mask), args[0], mask)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.int64, bits, lanes), codegen
+
+
+@intrinsic(prefer_literal=True)
+def copy_pairs(typingctx, target, source, valid, bits, lanes):
+    """Copy every other element, up to one vector of them and at most ``valid``."""
+    if not literals(bits, lanes):
+        return None
+    n = lanes.literal_value
+
+    def codegen(context, b, signature, args):
+        vector = ir.VectorType(llvm_scalar(scalar_of(bits)), n)
+        size = size_of(scalar_of(bits))
+        out, start, count = args[:3]
+        # The element after the last is not touched: it may lie outside.
+        reach = b.sub(b.mul(count, I64(2)), I64(1))
+        low = masked_load(b, start, vector, prefix_mask(b, n, reach))
+        high_mask = prefix_mask(b, n, b.sub(reach, I64(n)))
+        high = masked_load(b, b.add(start, I64(n * size)), vector, high_mask)
+        value = shuffle(b, low, high, list(range(0, 2 * n, 2)))
+        masked_store(b, value, out, prefix_mask(b, n, count))
         return context.get_dummy_value()
 
     return types.void(types.int64, types.int64, types.int64, bits, lanes), codegen
