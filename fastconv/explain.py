@@ -138,7 +138,7 @@ def explain(
         float32 or float64.
     layout : {"NCHW", "NHWC"}
         Whether pixels or channels are contiguous in memory, at any rank.
-    algorithm : {"auto", "direct", "im2col"}
+    algorithm : {"auto", "direct", "im2col", "winograd", "depthwise", "listed", "fft"}
 
     Returns
     -------

@@ -86,8 +86,15 @@ def candidates(
 ) -> tuple[str, ...]:
     """The algorithms that can do a pass, but for those that `make_plan` may not choose."""
     low = lower_input_gradient(g) if pass_name == "input_gradient" else lower_forward(g)
-    allowed = (name for name in ALGORITHMS if winograd or name not in _COARSE)
+    coarse = _coarse(low) if winograd else ()
+    allowed = (name for name in ALGORITHMS if name not in _COARSE or name in coarse)
     return tuple(name for name in allowed if not _refusal(name, pass_name, low, arrays))
+
+
+def _coarse(low: Lowered) -> tuple[str, ...]:
+    """The algorithms of `_COARSE` that may pay."""
+    large = max(len(part.taps) for part in low.parts) >= _TRANSFORMED_TAPS
+    return _COARSE if large else tuple(name for name in _COARSE if name != "fft")
 
 
 def _module(algorithm: str, pass_name: str) -> ModuleType:
@@ -124,9 +131,7 @@ def _chosen(pass_name: str, low: Lowered, arrays: Operands, winograd: bool) -> s
         plain = "im2col"
     if low.multiply_adds < _SERIAL_MULTIPLY_ADDS or not winograd:
         return plain
-    taps = max(len(part.taps) for part in low.parts)
-    coarse = _COARSE if taps >= _TRANSFORMED_TAPS else ("winograd",)
-    able = [name for name in coarse if not _refusal(name, pass_name, low, arrays)]
+    able = [name for name in _coarse(low) if not _refusal(name, pass_name, low, arrays)]
     costed = [plain if plain == "depthwise" else "direct", *able]
     costs = {name: _module(name, pass_name).cycles(pass_name, low, arrays) for name in costed}
     best = min(costs, key=costs.__getitem__)

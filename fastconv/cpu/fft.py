@@ -53,7 +53,7 @@ def _missing() -> bool:
 def refusal(pass_name: str, low: Lowered, arrays: Operands) -> str | None:
     """Why a pass cannot be done, or None."""
     if _missing():
-        return "needs SciPy, which is not installed (pip install scipy)"
+        return "needs SciPy, which is not installed (pip install 'fastconv[fft]')"
     axes = low.parts[0].axes
     if len(low.parts) > 1 or any(axis.move != 1 or axis.step != 1 for axis in axes):
         return "needs a stride of 1"
