@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from .cpu.program import Program
+from .cpu.convolution import Runnable
 from .cpu.recall import Memory
 
 Array: TypeAlias = np.ndarray[Any, Any]
@@ -22,7 +22,7 @@ class ReadyCall:
 
     __slots__ = ("__weakref__", "_axes", "_bias", "_dtype", "_program", "_shape")
 
-    def __init__(self, program: Program, like: Array, bias: Array | None) -> None:
+    def __init__(self, program: Runnable, like: Array, bias: Array | None) -> None:
         self._program, self._dtype, self._bias = program, like.dtype, bias
         # A result whose strides fall out of order has its channels innermost: NHWC in memory.
         order = sorted(range(like.ndim), key=lambda axis: -like.strides[axis])

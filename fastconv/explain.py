@@ -55,8 +55,9 @@ class Explanation:
     bytes : int
         Bytes of the two operands and of the result: what must be moved at least.
     workspace : int
-        Bytes of scratch memory, kept for the next call; each thread's share included, for as
-        many threads as there are.
+        Bytes of memory that the call takes at its peak, beside its arguments and its result:
+        each thread's share included, for as many threads as there are. Much of it is kept for
+        the next call; `clear_cache` frees it.
     """
 
     direction: str
@@ -137,7 +138,7 @@ def explain(
         float32 or float64.
     layout : {"NCHW", "NHWC"}
         Whether pixels or channels are contiguous in memory, at any rank.
-    algorithm : {"auto", "direct", "im2col", "winograd"}
+    algorithm : {"auto", "direct", "im2col", "winograd", "depthwise", "listed", "fft"}
 
     Returns
     -------
@@ -181,10 +182,7 @@ def explain(
         direction=direction,
         algorithm=plan.algorithm,
         geometry=g,
-        stages=tuple(
-            Stage(step.kernel.name, dict(step.kernel.constants), step.units, step.slot_bytes)
-            for step in plan.program.steps
-        ),
+        stages=tuple(Stage(*stage) for stage in plan.program.stages()),
         threads=1 if plan.program.serial else threads.allowed(),
         flops=g.flops,
         bytes=elements * kind.itemsize,

@@ -36,7 +36,7 @@ def conv1d(
     groups : int
     activation : {None, "relu"}
     out : ndarray or device array, optional
-    algorithm : {"auto", "direct", "im2col"}
+    algorithm : {"auto", "direct", "im2col", "winograd", "depthwise", "listed", "fft"}
     stream : int or stream object, optional
 
     Returns
@@ -97,9 +97,10 @@ def conv2d(
         argument, in the time of the convolution alone. NaN stays NaN. For NumPy arrays.
     out : as input, optional
         Array for the result, of its shape and dtype and apart from the operands.
-    algorithm : {"auto", "direct", "im2col"}
-        "auto" chooses by the sizes alone. Device arrays also take "columns": im2col with
-        the columns stored, there for comparison.
+    algorithm : {"auto", "direct", "im2col", "winograd", "depthwise", "listed", "fft"}
+        "auto" chooses by the sizes alone. Another that cannot do a call says why not. Device
+        arrays take "direct", "im2col" and "columns": im2col with the columns stored, there for
+        comparison.
     stream : int or stream object of PyTorch, CuPy, Numba or cuda.core, optional
         For device arrays: the CUDA stream to run on, by its handle or as an object, after
         what the arrays' own streams have been given. The caller orders it with others.
@@ -181,7 +182,7 @@ def conv3d(
     groups : int
     activation : {None, "relu"}
     out : ndarray or device array, optional
-    algorithm : {"auto", "direct", "im2col"}
+    algorithm : {"auto", "direct", "im2col", "winograd", "depthwise", "listed", "fft"}
     stream : int or stream object, optional
 
     Returns
@@ -227,7 +228,7 @@ def conv_transpose1d(
     padding : int, tuple of 1 int or one pair ``((before, after),)``
     groups : int
     out : ndarray or device array, optional
-    algorithm : {"auto", "direct", "im2col"}
+    algorithm : {"auto", "direct", "im2col", "winograd", "depthwise", "listed", "fft"}
     stream : int or stream object, optional
 
     Returns
@@ -283,7 +284,7 @@ def conv_transpose2d(
         Step from one kernel element to the next, per axis.
     out : ndarray or device array, optional
         Array for the result, of its shape and dtype and apart from the operands.
-    algorithm : {"auto", "direct", "im2col"}
+    algorithm : {"auto", "direct", "im2col", "winograd", "depthwise", "listed", "fft"}
         "auto" chooses by the sizes alone.
     stream : int or stream object, optional
         As in `conv2d`.
@@ -344,7 +345,7 @@ def conv_transpose3d(
     padding : int, tuple of 3 ints or tuple of 3 pairs
     groups : int
     out : ndarray or device array, optional
-    algorithm : {"auto", "direct", "im2col"}
+    algorithm : {"auto", "direct", "im2col", "winograd", "depthwise", "listed", "fft"}
     stream : int or stream object, optional
 
     Returns

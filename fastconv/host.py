@@ -12,9 +12,8 @@ from . import calls, options, tuning
 from ._arguments import one_of
 from ._arrays import Array, check_out, checked_array, checked_bias, checked_like
 from .cpu import columns, convolution, threads, workspaces
-from .cpu.convolution import Plan
+from .cpu.convolution import Plan, Runnable
 from .cpu.operands import Operands
-from .cpu.program import Program
 from .geometry import ConvGeometry
 
 ALGORITHMS = ("auto", *convolution.ALGORITHMS)
@@ -142,7 +141,7 @@ def compute(
     bias: Array | None,
     algorithm: str,
     activation: str | None,
-) -> Program | None:
+) -> Runnable | None:
     """Fill ``y`` with the pass of source ``x`` and weights, or output gradient, ``w``.
 
     Returns the program that did, unless there was nothing to compute.

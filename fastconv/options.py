@@ -51,11 +51,13 @@ def options(
         error. Outside any block: all that Numba was given. Results have the same bits
         for every number of threads.
     winograd : bool, optional
-        Whether ``algorithm="auto"`` may choose Winograd's algorithm, which is two to three
-        times as fast on 3x3 kernels, up to twice on others of two to five taps a stride phase,
-        and rounds more coarsely: by up to 12 eps of the sum over channels of max |x| times the
-        sum of |w|, on normal numbers by about one. Small convolutions never use it. Outside any
-        block: True.
+        Whether ``algorithm="auto"`` may choose what rounds more coarsely. Winograd's algorithm
+        is two to three times as fast on 3x3 kernels, up to twice on others of two to five taps
+        a stride phase, and errs by up to 12 eps of the sum over channels of max |x| times the
+        sum of |w|, on normal numbers by about one. The FFT is up
+        to seven times as fast on large kernels of few channels (through SciPy, where that is
+        installed), errs by eps of what normal numbers add up to, and lets NaN and infinity
+        spoil all results nearby. Small convolutions use neither. Outside any block: True.
     tf32 : bool, optional
         Whether convolutions of float32 device arrays may round their factors to TF32,
         10 bits of fraction for float32's 23, and so use the GPU's tensor cores. Sums are

@@ -39,7 +39,7 @@ EXPECTED: dict[str, Any] = {
 }
 
 _GROWN = ("winograd",)  # algorithms that cannot run a 2x2 kernel
-_COARSE = {"winograd": 16}  # those that round, and by how many eps of the largest number
+_COARSE = {"winograd": 16, "fft": 16}  # those that round, and by how many eps of the largest number
 
 # 0.01 is no binary number: the updates are right to one rounding of a number as large as w.
 _ROUNDED = ("manual_update", "sgd_step")

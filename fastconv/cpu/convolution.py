@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from importlib import import_module
 from types import ModuleType
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from fastconv.cpu import threads
 from fastconv.cpu.operands import Operands
-from fastconv.cpu.program import Program
+from fastconv.cpu.program import Array, Program, Step
 from fastconv.cpu.staging import Workspace
 from fastconv.geometry import ConvGeometry
 from fastconv.lowering import Lowered, clipped, lower_forward, lower_input_gradient, subsampled
@@ -17,23 +17,39 @@ _SERIAL_MULTIPLY_ADDS = 1 << 20  # below this, waking a second thread costs more
 
 # The modules with `correlate` and with `weight_gradient`: one line an algorithm. Imported when a
 # plan first needs them, so that importing fastconv stays quick. A module of an algorithm that
-# cannot do every pass has `refusal`, which says why, and `cycles`, an estimate for "auto".
+# cannot do every pass has `refusal`, which says why, and `cycles`, an estimate for "auto". One
+# whose steps are no kernels returns a `Runnable` of its own in place of steps.
 _MODULES = {
     "direct": ("direct", "direct_gradient"),
     "im2col": ("im2col", "im2col"),
     "winograd": ("winograd", "winograd_gradient"),
     "depthwise": ("depthwise", "depthwise_gradient"),
     "listed": ("listed", "listed"),
+    "fft": ("fft", "fft"),
 }
 ALGORITHMS = tuple(_MODULES)
-_COARSE = ("winograd",)  # that round more coarsely, which `options(winograd=False)` forbids
+_TRANSFORMED_TAPS = 100  # with fewer, a product of spectra never pays: SciPy is not imported
+_COARSE = ("winograd", "fft")  # that round more coarsely, which `options(winograd=False)` forbids
+
+
+class Runnable(Protocol):
+    """What runs a pass: a `Program`, or an algorithm's own way."""
+
+    workspace: int  #: bytes that a run takes at its peak
+    serial: bool  #: whether one thread runs it, however many there are
+
+    def run(self, x: Array, w: Array, y: Array, bias: Array) -> None:
+        """Compute the pass of source ``x`` and weights, or output gradient, ``w`` into ``y``."""
+
+    def stages(self) -> tuple[tuple[str, dict[str, int], int, int], ...]:
+        """The name of each stage, what it was made for, its units, and bytes a thread."""
 
 
 class Plan(NamedTuple):
     """A pass ready to run, and what it does."""
 
     algorithm: str
-    program: Program
+    program: Runnable
 
 
 def make_plan(
@@ -58,9 +74,11 @@ def make_plan(
     low, moves = subsampled(low)
     seen = zip(arrays.x[2:], moves, strict=True)
     arrays = arrays._replace(x=(*arrays.x[:2], *(stride * move for stride, move in seen)))
-    steps = make(low, arrays, space, threads.most())
+    made: list[Step] | Runnable = make(low, arrays, space, threads.most())
+    if not isinstance(made, list):
+        return Plan(algorithm, made)
     serial = low.multiply_adds < _SERIAL_MULTIPLY_ADDS
-    return Plan(algorithm, Program(steps, space.size, serial))
+    return Plan(algorithm, Program(made, space.size, serial))
 
 
 def candidates(
@@ -68,8 +86,15 @@ def candidates(
 ) -> tuple[str, ...]:
     """The algorithms that can do a pass, but for those that `make_plan` may not choose."""
     low = _lowered(pass_name, g)
-    allowed = (name for name in ALGORITHMS if winograd or name not in _COARSE)
+    coarse = _coarse(low) if winograd else ()
+    allowed = (name for name in ALGORITHMS if name not in _COARSE or name in coarse)
     return tuple(name for name in allowed if not _refusal(name, pass_name, low, arrays))
+
+
+def _coarse(low: Lowered) -> tuple[str, ...]:
+    """The algorithms of `_COARSE` that may pay."""
+    large = max(len(part.taps) for part in low.parts) >= _TRANSFORMED_TAPS
+    return _COARSE if large else tuple(name for name in _COARSE if name != "fft")
 
 
 def _lowered(pass_name: str, g: ConvGeometry) -> Lowered:
@@ -114,13 +139,11 @@ def _chosen(pass_name: str, low: Lowered, arrays: Operands, winograd: bool) -> s
         plain = "im2col"
     if low.multiply_adds < _SERIAL_MULTIPLY_ADDS or not winograd:
         return plain
-    if _refusal("winograd", pass_name, low, arrays):
-        return plain
-    costs = {
-        name: _module(name, pass_name).cycles(pass_name, low, arrays)
-        for name in ("direct", "winograd")
-    }
-    return "winograd" if costs["winograd"] < costs["direct"] else plain
+    able = [name for name in _coarse(low) if not _refusal(name, pass_name, low, arrays)]
+    costed = [plain if plain == "depthwise" else "direct", *able]
+    costs = {name: _module(name, pass_name).cycles(pass_name, low, arrays) for name in costed}
+    best = min(costs, key=costs.__getitem__)
+    return best if best in able else plain
 
 
 def _prefers_columns(low: Lowered, arrays: Operands) -> bool:

@@ -178,6 +178,13 @@ class Program:
         self._most = threads.most()  # what the steps' scratch was sized for
         self._serially = functools.partial(entry(_run_serial), self._table)
 
+    def stages(self) -> tuple[tuple[str, dict[str, int], int, int], ...]:
+        """The name of each step's kernel, what it was made for, its units, and bytes a thread."""
+        return tuple(
+            (step.kernel.name, dict(step.kernel.constants), step.units, step.slot_bytes)
+            for step in self.steps
+        )
+
     def run(self, x: Array, w: Array, y: Array, bias: Array) -> None:
         """Run every step in order, on as many threads as the caller allows."""
         if not self.workspace and self.serial:
