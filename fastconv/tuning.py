@@ -62,6 +62,9 @@ def remember(what: str, choice: str) -> None:
     key = _key(what)
     _known[key] = choice
     with suppress(sqlite3.Error, OSError), _opened() as file, file:
+        # Before the table is looked for: two that have read it cannot both wait to write.
+        file.execute("BEGIN IMMEDIATE")
+        file.execute(_TABLE)
         file.execute("INSERT OR REPLACE INTO choices VALUES (?, ?)", (key, choice))
 
 
@@ -94,7 +97,7 @@ def _opened() -> Iterator[sqlite3.Connection]:
 def _connected(place: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(place, timeout=_PATIENCE)
     try:
-        connection.execute(_TABLE)
+        connection.execute("PRAGMA schema_version")  # reads the file
     except sqlite3.Error:
         connection.close()
         raise
