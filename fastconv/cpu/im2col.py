@@ -171,6 +171,7 @@ def _panel_steps(
         "y_rows": target.y_rows,
         "y_length": target.pixels.length,
         "y_channel": y.channel,
+        "floor": arrays.floor,
         "scratch": space.take((tile_bytes + waiting) * slots),
         "scratch_bytes": tile_bytes + waiting,
     }

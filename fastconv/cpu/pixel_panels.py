@@ -76,7 +76,7 @@ def _gather_panel(target, image, window, pixel, count, vectors, bits, lanes, mod
     "units", "block_parts", "run_panels", "pixels", "x_rows", "x_count", "length", "x_step",
     "channels", "chunk_channels", "x_channel", "taps", "tap_table", "staged", "x_offset",
     "blocks", "weights", "block_bytes", "bias_from", "y_blocks", "y_rows", "y_length", "y_channel",
-    "columns", "columns_bytes", "scratch", "scratch_bytes",
+    "floor", "columns", "columns_bytes", "scratch", "scratch_bytes",
 )  # fmt: skip
 def correlate(bits: int, lanes: int, m: int, vectors: int, mode: int) -> Any:
     """Correlate: tiles of ``m`` output channels by a panel of ``vectors`` vectors of pixels.
@@ -96,7 +96,7 @@ def correlate(bits: int, lanes: int, m: int, vectors: int, mode: int) -> Any:
         (units, block_parts, run_panels, pixels, x_rows, x_count, length, x_step,
          channels, chunk_channels, x_channel, taps, tap_table, staged, x_offset,
          blocks, weights, block_bytes, bias_from, y_blocks, y_rows, y_length, y_channel,
-         columns, columns_bytes, scratch, scratch_bytes) = simd.words(args, fields)  # fmt: skip
+         floor, columns, columns_bytes, scratch, scratch_bytes) = simd.words(args, fields)  # fmt: skip
         source = (workspace if staged else x) + x_offset
         panel = workspace + columns + slot * columns_bytes
         spill = workspace + scratch + slot * scratch_bytes
@@ -143,6 +143,7 @@ def correlate(bits: int, lanes: int, m: int, vectors: int, mode: int) -> Any:
                         if not is_last:
                             simd.store_tile(sums, sums_at)
                             continue
+                        sums = simd.raised(sums, floor)
                         if inside:
                             simd.store_windows(sums, (to,), y_channel, m, vectors, width)
                             continue
