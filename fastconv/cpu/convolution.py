@@ -149,11 +149,11 @@ def _chosen(pass_name: str, low: Lowered, arrays: Operands, winograd: bool) -> s
 def _prefers_columns(low: Lowered, arrays: Operands) -> bool:
     """Whether columns are faster than direct convolution.
 
-    With channels last and images of 2x2 and 3x3 pixels, columns that run through all images are
-    1.15 to 1.5 times as fast (Zen 5).
+    With channels last and images of 2x2 and 3x3 pixels, columns of several taps that run through
+    all images are 1.15 to 1.5 times as fast (Zen 5).
     """
     shortest = max(low.parts[-1].counts) < 4 and low.target_channels >= arrays.lanes
-    if arrays.channels_last and shortest:
+    if arrays.channels_last and shortest and len(low.parts[-1].taps) > 1:
         return True
     suit: bool = _module("im2col", "forward").panels_suit(low, arrays)
     return suit
