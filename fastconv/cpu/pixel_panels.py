@@ -96,7 +96,8 @@ def correlate(bits: int, lanes: int, m: int, vectors: int, mode: int) -> Any:
         (units, block_parts, run_panels, pixels, x_rows, x_count, length, x_step,
          channels, chunk_channels, x_channel, taps, tap_table, staged, x_offset,
          blocks, weights, block_bytes, bias_from, y_blocks, y_rows, y_length, y_channel,
-         floor, columns, columns_bytes, scratch, scratch_bytes) = simd.words(args, fields)  # fmt: skip
+         floor, columns, columns_bytes, scratch,
+         scratch_bytes) = simd.words(args, fields)  # fmt: skip
         source = (workspace if staged else x) + x_offset
         panel = workspace + columns + slot * columns_bytes
         spill = workspace + scratch + slot * scratch_bytes
