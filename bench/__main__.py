@@ -2,7 +2,8 @@
 
 import re
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import click
@@ -25,6 +26,7 @@ from fastconv.dispatch import ALGORITHMS
 @click.option("--algorithm", type=click.Choice(ALGORITHMS), default="auto", show_default=True)
 @click.option("--layers", default="", metavar="REGEX", help="Only layers whose name it finds.")
 @click.option("--batch", type=click.IntRange(1), help="N for every layer, instead of its own.")
+@click.option("--dtype", type=click.Choice(suites.DTYPES), help="Instead of the layers' own.")
 @click.option("--peers", callback=split_names(PEERS), default=",".join(PEERS), show_default=True)
 @click.option("--budget", type=float, default=1.0, show_default=True, help="Seconds a figure.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Also write a file.")
@@ -37,6 +39,7 @@ def main(
     algorithm: str,
     layers: str,
     batch: int | None,
+    dtype: str | None,
     peers: tuple[str, ...],
     budget: float,
     json_path: Path | None,
@@ -58,6 +61,10 @@ def main(
     chosen = tuple(layer for layer in chosen if re.search(layers, layer.name))
     if not chosen:
         raise click.UsageError(f"--layers {layers!r} matches no layer of the suite")
+    if dtype == "bfloat16" and find_spec("ml_dtypes") is None:
+        raise click.UsageError("--dtype bfloat16 needs ml_dtypes, which is not installed")
+    if dtype:
+        chosen = tuple(replace(layer, dtype=dtype) for layer in chosen)
     settings = Settings(passes, threads, layout, algorithm, budget)
     dtypes = tuple(sorted({layer.dtype for layer in chosen}))
     described = machine.describe(dtypes, threads)

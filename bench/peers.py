@@ -18,7 +18,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 import fastconv
 from bench.case import Array, Case
-from bench.suites import Layer
+from bench.suites import DTYPES, Layer
 
 Call = Callable[[], Any]
 COLUMN_LIMIT = 512 * 2**20  # bytes: no column matrix of NumPy's windows beyond this
@@ -29,6 +29,7 @@ class Peer(ABC):
     """Three passes, each made ready by the method of its name."""
 
     name: str
+    dtypes: tuple[str, ...] = ("float32", "float64")
 
     def prepare(self, case: Case, pass_name: str) -> Call:
         """The callable to time for one of ``forward``, ``weight``, ``input``."""
@@ -60,6 +61,8 @@ class Peer(ABC):
 class Ours(Peer):
     """fastconv's public functions with one algorithm."""
 
+    dtypes = DTYPES
+
     def __init__(self, algorithm: str = "auto") -> None:
         self.name = "fastconv"
         self.algorithm = algorithm
@@ -75,7 +78,7 @@ class Ours(Peer):
             g.dilation,
             g.groups,
             direction="forward" if pass_name == "forward" else f"{pass_name}_gradient",
-            dtype=case.layer.dtype,
+            dtype=case.x.dtype,
             layout=case.layout.upper(),
             algorithm=self.algorithm,
         )
@@ -104,6 +107,7 @@ class Torch(Peer):
     """PyTorch; channels_last tensors where the case's arrays are NHWC in memory."""
 
     name = "torch"
+    dtypes = DTYPES
 
     def __init__(self) -> None:
         self.torch = importlib.import_module("torch")
@@ -117,8 +121,13 @@ class Torch(Peer):
         finally:
             self.torch.set_num_threads(before)
 
+    def _tensor(self, array: Array) -> Any:
+        if array.dtype.name == "bfloat16":  # a type that torch.from_numpy does not know
+            return self.torch.from_numpy(array.view(np.uint16)).view(self.torch.bfloat16)
+        return self.torch.from_numpy(array)
+
     def _tensors(self, case: Case) -> tuple[Any, Any, Any]:
-        x, w, dy = (self.torch.from_numpy(array) for array in (case.x, case.w, case.dy))
+        x, w, dy = map(self._tensor, (case.x, case.w, case.dy))
         if case.layout == "nhwc":
             w = w.to(memory_format=self.torch.channels_last)
         return x, w, dy

@@ -6,6 +6,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from bench.case import Array, Case, make_case
 from bench.machine import fma_peak
 from bench.peers import Ours, Peer
@@ -84,7 +86,9 @@ def check_anchor(dtype: str, algorithm: str) -> None:
 def checked_error(peer: Peer, case: Case, pass_name: str, expected: Array) -> float:
     """The peer's error against float64 on the case's arrays; `WrongResult` beyond rounding."""
     result = peer.prepare(case, pass_name)()
-    error = relative_error(result if hasattr(result, "base") else result.numpy(), expected)
+    # NumPy's arithmetic on halves would round the error, and PyTorch's bfloat16 is no NumPy type.
+    values = result.astype(np.float64) if hasattr(result, "base") else result.double().numpy()
+    error = relative_error(values, expected)
     bound = tolerance(case.layer, pass_name)
     if error > bound:
         raise WrongResult(
@@ -106,7 +110,8 @@ def measure(
     layer, flops = case.layer, case.layer.geometry.flops
     ours = Ours(settings.algorithm)
     check_anchor(layer.dtype, settings.algorithm)
-    contestants = [ours, *(peer for peer in peers if peer.available(layer, pass_name))]
+    able = (peer for peer in peers if layer.dtype in peer.dtypes)
+    contestants = [ours, *(peer for peer in able if peer.available(layer, pass_name))]
     with ExitStack() as stack:
         for peer in contestants:
             stack.enter_context(peer.threads(threads))

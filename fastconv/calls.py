@@ -64,7 +64,8 @@ def key_of(kind: str, a: Any, b: Any, bias: Any, arguments: tuple[Any, ...]) -> 
     if not (a.flags.aligned and b.flags.aligned):
         return None
     settings = options.current()
-    how = settings if settings.autotune else settings.winograd  # what may change the plan
+    # What may change the plan.
+    how = settings if settings.autotune else (settings.winograd, settings.bfloat16_bits)
     key = (
         kind, a.shape, a.strides, a.dtype, b.shape, b.strides, b.dtype, exact(arguments), how
     )  # fmt: skip

@@ -9,7 +9,10 @@ from numpy.typing import DTypeLike
 from . import host, options
 from ._arguments import Ints, Padding, one_of, sizes
 from ._arrays import checked_dtype
+from ._dtypes import element_of
 from .cpu import threads
+from .cpu.elements import Arrays
+from .cpu.program import Program
 from .geometry import ConvGeometry, forward_geometry
 
 DIRECTIONS = ("forward", "weight_gradient", "input_gradient")
@@ -134,7 +137,7 @@ def explain(
     direction : {"forward", "weight_gradient", "input_gradient"}
         Which pass.
     dtype : dtype
-        float32 or float64.
+        Of the arrays, as `conv2d` takes them.
     layout : {"NCHW", "NHWC"}
         Whether pixels or channels are contiguous in memory, at any rank.
     algorithm : {"auto", "direct", "im2col"}
@@ -175,21 +178,29 @@ def explain(
     # A plan needs an image; without any, nothing runs.
     planned = g if g.N else replace(g, N=1)
     winograd = options.current().winograd
-    plan = host.plan(direction, planned, kind.itemsize * 8, *strides, algorithm, winograd)
+    arrays = Arrays(element_of(kind), *strides)
+    plan = host.plan(direction, planned, arrays, algorithm, winograd)
     elements = sum(prod(s) for s in (g.input_shape, g.weight_shape, g.output_shape))
     return Explanation(
         direction=direction,
         algorithm=plan.algorithm,
         geometry=g,
-        stages=tuple(
-            Stage(step.kernel.name, dict(step.kernel.constants), step.units, step.slot_bytes)
-            for step in plan.program.steps
-        ),
+        stages=_stages(plan.program),
         threads=1 if plan.program.serial else threads.allowed(),
         flops=g.flops,
         bytes=elements * kind.itemsize,
         workspace=plan.program.workspace,
     )
+
+
+def _stages(program: Program) -> tuple[Stage, ...]:
+    """The kernels of a program; those that run again for other images are told once."""
+    stages: list[Stage] = []
+    for step in dict.fromkeys(program.steps):
+        stage = Stage(step.told.name, dict(step.told.constants), step.units, step.slot_bytes)
+        if step.told.name != "conversion.convert_rows" or stage not in stages:
+            stages.append(stage)
+    return tuple(stages)
 
 
 def _operand_strides(

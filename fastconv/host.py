@@ -11,9 +11,10 @@ import numpy as np
 from . import calls, options, tuning
 from ._arguments import one_of
 from ._arrays import Array, check_out, checked_array, checked_bias, checked_like
-from .cpu import columns, convolution, program, threads
+from ._dtypes import element_of, narrowed, summed_in, widened
+from .cpu import columns, convolution, elements, program, threads
 from .cpu.convolution import Plan
-from .cpu.operands import Operands
+from .cpu.elements import Arrays
 from .cpu.program import Program
 from .geometry import ConvGeometry
 
@@ -68,7 +69,8 @@ class HostCall:
         batched = given.ndim == g.rank + 2
         x = given if batched else given[np.newaxis]
         y = self._target(pass_name, g, x, bias, batched)
-        made = compute(pass_name, g, x, w, y, bias, algorithm)
+        conjugated = self._conjugated(source, weights)
+        made = compute(pass_name, g, x, w, y, bias, algorithm, conjugated)
         if self._out is not None:
             return self._out
         result = y if batched else y[0]
@@ -83,9 +85,9 @@ class HostCall:
     def bias_gradient(self, source: str) -> Array:
         """The sum over batch and pixels of an output gradient."""
         dy = self._arrays[source]
-        # Summed in float64: a float32 sum over the strided axes would round at each step.
-        total: Array = dy.sum(axis=(0, *range(2, dy.ndim)), dtype=np.float64)
-        return total.astype(dy.dtype, copy=False)
+        # Summed as widely as can be: a float32 sum over the strided axes would round at each step.
+        total: Array = widened(dy).sum(axis=(0, *range(2, dy.ndim)), dtype=summed_in(dy.dtype))
+        return narrowed(total, dy.dtype)
 
     def unfold(self, g: ConvGeometry) -> Array:
         """The columns of the images."""
@@ -98,6 +100,12 @@ class HostCall:
         x = self._arrays["input"]
         made = columns.fold(g, x.reshape(columns.columns_shape(g)))
         return made.reshape(*x.shape[:-2], *g.input_shape[1:])
+
+    def _conjugated(self, source: str, weights: str) -> str:
+        """Of which operand the complex conjugate is meant: in a gradient, not of what came in."""
+        if self._kind in ("conv", "conv_transpose"):
+            return ""
+        return "x" if weights == "grad_output" else "w"
 
     def keep(self) -> None:
         """Nothing is left to keep: each pass has kept itself."""
@@ -131,6 +139,7 @@ def compute(
     y: Array,
     bias: Array | None,
     algorithm: str,
+    conjugated: str = "",
 ) -> Program | None:
     """Fill ``y`` with the pass of source ``x`` and weights, or output gradient, ``w``.
 
@@ -143,47 +152,37 @@ def compute(
         start = y  # not read
     else:
         start = _no_bias(y.shape[1], y) if bias is None else np.ascontiguousarray(bias)
+    if x.dtype.kind != "c":
+        conjugated = ""
+    arrays = Arrays(element_of(x.dtype), x.strides, w.strides, y.strides, conjugated)
+    winograd = options.current().winograd
     if algorithm == "auto" and options.current().autotune:
-        algorithm = _timed(pass_name, g, x, w, y, start)
-    made = plan_for(pass_name, g, x, w, y, algorithm).program
+        algorithm = _timed(pass_name, g, arrays, (x, w, y, start))
+    made = plan(pass_name, g, arrays, algorithm, winograd).program
     made.run(x, w, y, start)
     return made
 
 
-def _timed(pass_name: str, g: ConvGeometry, x: Array, w: Array, y: Array, start: Array) -> str:
+def _timed(
+    pass_name: str, g: ConvGeometry, arrays: Arrays, operands: tuple[Array, Array, Array, Array]
+) -> str:
     """The algorithm that was fastest when it was timed: before, or now, on these very arrays."""
-    settings = options.current()
-    arrays = Operands(x.itemsize * 8, x.strides, w.strides, y.strides)
-    names = convolution.candidates(pass_name, g, arrays, settings.winograd)
+    winograd = options.current().winograd
+    names = elements.candidates(pass_name, g, arrays, winograd)
     what = f"{pass_name} {g} {arrays} {threads.allowed()}"
     choice = tuning.remembered(what, names)
     if choice is None:
-        programs = {name: plan_for(pass_name, g, x, w, y, name).program for name in names}
-        runs = {name: partial(made.run, x, w, y, start) for name, made in programs.items()}
+        programs = {name: plan(pass_name, g, arrays, name, winograd).program for name in names}
+        runs = {name: partial(made.run, *operands) for name, made in programs.items()}
         choice = tuning.fastest(runs)
         tuning.remember(what, choice)
     return choice
 
 
-def plan_for(pass_name: str, g: ConvGeometry, x: Array, w: Array, y: Array, algorithm: str) -> Plan:
-    """The plan of a pass on arrays of these strides: from the cache, or made now."""
-    bits, winograd = x.itemsize * 8, options.current().winograd
-    return plan(pass_name, g, bits, x.strides, w.strides, y.strides, algorithm, winograd)
-
-
 @lru_cache(maxsize=_PLANS_KEPT)
-def plan(
-    pass_name: str,
-    g: ConvGeometry,
-    bits: int,
-    x: tuple[int, ...],
-    w: tuple[int, ...],
-    y: tuple[int, ...],
-    algorithm: str,
-    winograd: bool,
-) -> Plan:
-    """The plan of a pass, from the item size in bits and the strides of source, weights, target."""
-    return convolution.make_plan(pass_name, g, Operands(bits, x, w, y), algorithm, winograd)
+def plan(pass_name: str, g: ConvGeometry, arrays: Arrays, algorithm: str, winograd: bool) -> Plan:
+    """The plan of a pass on such arrays: made when it is first asked for."""
+    return elements.make_plan(pass_name, g, arrays, algorithm, winograd)
 
 
 @lru_cache(maxsize=64)

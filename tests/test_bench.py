@@ -99,6 +99,20 @@ def test_every_peer_computes_what_the_reference_does(layout: str, pass_name: str
                 checked_error(peer, case, pass_name, expected)
 
 
+@pytest.mark.parametrize("pass_name", PASSES)
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_peers_that_take_halves(dtype: str, pass_name: str) -> None:
+    if dtype == "bfloat16":
+        pytest.importorskip("ml_dtypes")
+    peers, _ = find_peers(PEERS)
+    case = make_case(replace(LAYER, dtype=dtype))
+    expected = reference(case, pass_name)
+    for peer in (Ours(), *peers):
+        if dtype in peer.dtypes:
+            checked_error(peer, case, pass_name, expected)
+    assert [peer.name for peer in peers if dtype in peer.dtypes] in ([], ["torch"])
+
+
 def test_layout_is_that_of_the_memory() -> None:
     nchw, nhwc = (make_case(suites.read_suite("resnet50", 1)[3], layout) for layout in LAYOUTS)
     assert nchw.x.shape == nhwc.x.shape

@@ -6,9 +6,9 @@ from importlib import import_module
 from types import ModuleType
 from typing import NamedTuple
 
-from fastconv.cpu import threads
+from fastconv.cpu import simd, threads
 from fastconv.cpu.operands import Operands
-from fastconv.cpu.program import Program
+from fastconv.cpu.program import Program, Step
 from fastconv.cpu.staging import Workspace
 from fastconv.geometry import ConvGeometry
 from fastconv.lowering import Lowered, lower_forward, lower_input_gradient, subsampled
@@ -24,6 +24,7 @@ _MODULES = {
     "winograd": ("winograd", "winograd_gradient"),
 }
 ALGORITHMS = tuple(_MODULES)
+_EXACT = ("direct", "im2col")  # that need no more than products and sums, so serve integers too
 _COARSE = ("winograd",)  # that round more coarsely, which `options(winograd=False)` forbids
 
 
@@ -42,6 +43,19 @@ def make_plan(
     ``winograd``: whether "auto" may choose an algorithm that rounds more coarsely.
     """
     space = Workspace()
+    name, steps, multiply_adds = plan_steps(pass_name, g, arrays, algorithm, winograd, space)
+    return Plan(name, Program(steps, space.size, is_small(multiply_adds)))
+
+
+def plan_steps(
+    pass_name: str,
+    g: ConvGeometry,
+    arrays: Operands,
+    algorithm: str,
+    winograd: bool,
+    space: Workspace,
+) -> tuple[str, list[Step], int]:
+    """What `make_plan` makes a program of: the algorithm, its steps, and their multiply-adds."""
     low = lower_input_gradient(g) if pass_name == "input_gradient" else lower_forward(g)
     if algorithm == "auto":
         algorithm = _chosen(pass_name, low, arrays, winograd)
@@ -56,9 +70,25 @@ def make_plan(
     low, moves = subsampled(low)
     seen = zip(arrays.x[2:], moves, strict=True)
     arrays = arrays._replace(x=(*arrays.x[:2], *(stride * move for stride, move in seen)))
-    steps = make(low, arrays, space, threads.most())
-    serial = low.multiply_adds < _SERIAL_MULTIPLY_ADDS
-    return Plan(algorithm, Program(steps, space.size, serial))
+    return algorithm, make(low, arrays, space, threads.most()), low.multiply_adds
+
+
+def is_small(multiply_adds: int) -> bool:
+    """Whether waking a second thread would cost more than it saves."""
+    return multiply_adds < _SERIAL_MULTIPLY_ADDS
+
+
+def choice(pass_name: str, g: ConvGeometry, arrays: Operands, winograd: bool) -> str:
+    """The algorithm that "auto" is."""
+    low = lower_input_gradient(g) if pass_name == "input_gradient" else lower_forward(g)
+    return _chosen(pass_name, low, arrays, winograd)
+
+
+def estimate(algorithm: str, pass_name: str, g: ConvGeometry, arrays: Operands) -> float:
+    """About how many cycles a pass takes."""
+    low = lower_input_gradient(g) if pass_name == "input_gradient" else lower_forward(g)
+    cycles: float = _module(algorithm, pass_name).cycles(pass_name, low, arrays)
+    return cycles
 
 
 def candidates(
@@ -76,6 +106,8 @@ def _module(algorithm: str, pass_name: str) -> ModuleType:
 
 def _refusal(algorithm: str, pass_name: str, low: Lowered, arrays: Operands) -> str | None:
     """Why ``algorithm`` cannot do a pass, as the rest of a sentence, or None."""
+    if arrays.bits == simd.INT64 and algorithm not in _EXACT:
+        return "computes in floating point, and the arrays hold integers"
     module = _module(algorithm, pass_name)
     if not hasattr(module, "refusal"):
         return None
@@ -92,9 +124,11 @@ def _chosen(pass_name: str, low: Lowered, arrays: Operands, winograd: bool) -> s
     """
     shortest = max(low.parts[-1].counts) < 4 and low.target_channels >= arrays.lanes
     plain = "direct"
+    if arrays.bits == simd.INT64:
+        return plain
     if pass_name != "weight_gradient" and arrays.channels_last and shortest:
         plain = "im2col"
-    if low.multiply_adds < _SERIAL_MULTIPLY_ADDS or not winograd:
+    if is_small(low.multiply_adds) or not winograd:
         return plain
     if _refusal("winograd", pass_name, low, arrays):
         return plain

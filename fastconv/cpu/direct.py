@@ -86,7 +86,7 @@ def channel_steps(
     units = _cut(constants, len(blocks.group), tiles, weights.block_bytes)
     constants |= _scratch(shape, arrays, space, threads, units)
     constants["block_bytes"] = weights.block_bytes
-    constants["store"] = channel_lanes.store_kind(y.channel, over.pixels.y_step, arrays.size)
+    constants["store"] = channel_lanes.store_kind(y.channel, over.pixels.y_step, arrays.target_size)
     before = [bias]
     if weights.bytes <= _WEIGHTS_STAY:
         place = space.take(weights.bytes)

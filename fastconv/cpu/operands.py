@@ -28,7 +28,7 @@ _PIECE = 128  # weights in a row that make a transpose worth its set-up
 
 
 class Operands(NamedTuple):
-    """Bits of an element, and byte strides of source (N, C, ...), weights and target."""
+    """Bits of an element, or simd.INT64 or PAIRS; byte strides of source, weights and target."""
 
     bits: int
     x: tuple[int, ...]
@@ -41,9 +41,14 @@ class Operands(NamedTuple):
         return self.bits // 8
 
     @property
+    def target_size(self) -> int:
+        """Bytes of an element of the target of a forward pass or an input gradient."""
+        return 2 if self.bits == simd.PAIRS else self.size
+
+    @property
     def lanes(self) -> int:
         """Elements of a vector."""
-        return simd.VECTOR_BITS // self.bits
+        return simd.VECTOR_BITS // (8 * self.size)
 
     @property
     def channels_last(self) -> bool:

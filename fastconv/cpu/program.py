@@ -107,14 +107,15 @@ class Step:
     calls for some of its units, passed as the address of its kernel's and its constants' addresses.
     """
 
-    __slots__ = ("_held", "entry", "kernel", "slot_bytes", "table", "units")
+    __slots__ = ("constants", "entry", "kernel", "slot_bytes", "table", "told", "units")
 
     def __init__(self, kernel: Kernel, units: int, constants: Mapping[str, Constant]) -> None:
         if set(kernel.fields) != set(constants):
             raise TypeError(f"kernel reads {kernel.fields}, got {tuple(constants)}")
         self.kernel = kernel
+        self.told = kernel  #: what does the work, where ``kernel`` only hands it on
         self.units = units
-        self._held = dict(constants)  # their memory is read by address
+        self.constants = dict(constants)  #: their memory is read by address
         self.table = np.array([_word(constants[name]) for name in kernel.fields], dtype=np.int64)
         #: bytes of the workspace that belong to one slot alone
         self.slot_bytes = sum(int(_word(constants[name])) for name in _OWN if name in constants)

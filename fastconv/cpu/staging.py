@@ -277,7 +277,7 @@ class Lanes(NamedTuple):
     @property
     def block_bytes(self) -> int:
         """Bytes of one packed block."""
-        return len(self.outer_from) * len(self.inner_from) * self.width * self.bits // 8
+        return len(self.outer_from) * len(self.inner_from) * self.width * (self.bits // 8)
 
     @property
     def bytes(self) -> int:
@@ -296,7 +296,8 @@ def pack_step(what: Lanes, operand: int, target: int, *, block_by_block: bool = 
     Its units are one (block, outer index) each, in the operand's order in memory unless
     ``block_by_block``.
     """
-    size, lanes = what.bits // 8, simd.VECTOR_BITS // what.bits
+    size = what.bits // 8
+    lanes = simd.VECTOR_BITS // (8 * size)
     outer, inner = len(what.outer_from), len(what.inner_from)
     run_from = int(what.inner_from.min() if inner else 0)
     run = run_from + np.arange(inner) * size

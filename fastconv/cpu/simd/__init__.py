@@ -5,11 +5,18 @@ emitted (``bits``, ``lanes``, ``m``, ``vectors`` ...) must reach an intrinsic as
 in a kernel they are integer free variables of the factory's closure, which Numba types as literals
 and keys its disk cache by.
 
+Elements of memory and of tiles go by numbers too: `ELEMENTS` counts the types that arrays may have,
+``bits`` is what tiles compute in: 32, 64, `INT64` or `PAIRS`.
+
 A `Tile` is a block of vector registers carried through a loop as one value. LLVM splits it into its
 vectors, so as long as it fits the register file it never touches memory.
 """
 
+from fastconv.cpu.simd.conversions import ELEMENTS, convert, element_bytes
 from fastconv.cpu.simd.emit import (
+    INT64,
+    MULTIPLIES_PAIRS,
+    PAIRS,
     VECTOR_BITS,
     Tile,
 )
@@ -40,6 +47,7 @@ from fastconv.cpu.simd.stores import (
     store_rows,
     store_windows,
     transpose_block,
+    zip_vectors,
 )
 from fastconv.cpu.simd.tiles import (
     add_sums,
@@ -54,8 +62,12 @@ from fastconv.cpu.simd.tiles import (
 )
 
 __all__ = [
+    "ELEMENTS",
     "FILTER",
+    "INT64",
+    "MULTIPLIES_PAIRS",
     "OUTPUT",
+    "PAIRS",
     "POINTS",
     "SIGNAL",
     "VECTOR_BITS",
@@ -64,8 +76,10 @@ __all__ = [
     "add_tile",
     "call",
     "clear_bytes",
+    "convert",
     "copy_bytes",
     "copy_vector",
+    "element_bytes",
     "inner",
     "load_tile",
     "lookup",
@@ -87,4 +101,5 @@ __all__ = [
     "word",
     "words",
     "zeros",
+    "zip_vectors",
 ]
