@@ -1,6 +1,8 @@
 """``python -m bench``: ours beside each peer, checked first, in one table a suite."""
 
 import sys
+from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import click
@@ -31,6 +33,7 @@ from fastconv.dispatch import ALGORITHMS
 @click.option("--algorithm", type=click.Choice(ALGORITHMS), default="auto", show_default=True)
 @click.option("--layers", default="", metavar="REGEX", help="Only layers whose name it finds.")
 @click.option("--batch", type=click.IntRange(1), help="N for every layer, instead of its own.")
+@click.option("--dtype", type=click.Choice(suites.DTYPES), help="Instead of the layers' own.")
 @click.option("--peers", callback=split_names(PEERS), default=",".join(PEERS), show_default=True)
 @click.option("--budget", type=float, default=1.0, show_default=True, help="Seconds a figure.")
 @click.option(
@@ -57,6 +60,7 @@ def main(
     algorithm: str,
     layers: str,
     batch: int | None,
+    dtype: str | None,
     peers: tuple[str, ...],
     budget: float,
     isa_name: str,
@@ -73,8 +77,8 @@ def main(
     chosen = suite_layers(names, layers, batch)
     if json_path and len(chosen) > 1:
         raise click.UsageError("--json takes one suite; --results FOLDER writes a file for each")
-    if results and (layers or batch or algorithm != "auto" or suites.SHORT_SUITE in names):
-        raise click.UsageError("--results keeps whole suites, with their own N, computed by auto")
+    if results and (layers or batch or dtype or algorithm != "auto" or suites.SHORT_SUITE in names):
+        raise click.UsageError("--results keeps whole suites, as they are, computed by auto")
     hold_to(isa_name, "bench")
     console = Console(width=None if sys.stdout.isatty() else 120)
     contestants, missing = find_peers(peers)
@@ -82,6 +86,13 @@ def main(
         console.print(sentence)
     if smoke:
         sys.exit(_smoke(console, contestants))
+    if dtype == "bfloat16" and find_spec("ml_dtypes") is None:
+        raise click.UsageError("--dtype bfloat16 needs ml_dtypes, which is not installed")
+    if dtype:
+        chosen = {
+            suite: tuple(replace(layer, dtype=dtype) for layer in rows)
+            for suite, rows in chosen.items()
+        }
     settings = Settings(passes, threads, layout, algorithm, budget)
     dtypes = tuple(sorted({layer.dtype for rows in chosen.values() for layer in rows}))
     described = machine.describe(dtypes, threads)

@@ -1,5 +1,6 @@
 """One benchmark case: a layer and the very arrays that ours and every peer compute on."""
 
+import importlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,10 +40,15 @@ def make_case(layer: Layer, layout: str = "nchw", seed: int = 0) -> Case:
 
     nhwc = layout == "nhwc"
     g = layer.geometry
-    return Case(
-        layer,
-        layout,
-        draw(g.input_shape, nhwc),
-        draw(g.weight_shape, False),
-        draw(g.output_shape, nhwc),
-    )
+    x = draw(g.input_shape, nhwc)
+    w = draw(g.weight_shape, False)
+    dy = draw(g.output_shape, nhwc)
+    kind = dtype_of(layer)
+    return Case(layer, layout, *(a.astype(kind, copy=False) for a in (x, w, dy)))
+
+
+def dtype_of(layer: Layer) -> np.dtype[Any]:
+    """The dtype of a layer's arrays; NumPy has bfloat16 from ml_dtypes."""
+    if layer.dtype == "bfloat16":
+        importlib.import_module("ml_dtypes")
+    return np.dtype(layer.dtype)

@@ -6,8 +6,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from bench.case import Case, make_case
 from bench.expected import Expected, expect
 from bench.machine import copy_bandwidth, fma_peak
@@ -161,7 +159,8 @@ def measure(
         gflops = flops / seconds[ours.name] / 1e9
         peak = fma_peak(layer.dtype, threads)
         bound = plan.roofline(peak, copy_bandwidth(threads))
-        lanes = simd.VECTOR_BITS // (8 * np.dtype(layer.dtype).itemsize)
+        # Halves are added up in float32.
+        lanes = simd.VECTOR_BITS // (8 * max(case.x.itemsize, 4))
         reason = low_reason(layer, pass_name, lanes, gflops, peak, bound)
     return Row(
         layer=layer.name,

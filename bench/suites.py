@@ -10,6 +10,7 @@ from fastconv.geometry import ConvGeometry, forward_geometry
 SHAPES = Path(__file__).parent / "shapes"
 SUITES = ("resnet50", "deepbench_train", "mobilenet_v1_dw", "everyday")
 SHORT_SUITE = "short"  # a few layers of each kind, from all of them
+DTYPES = ("float16", "bfloat16", "float32", "float64")
 DEFAULT_BATCH = 8  # for the tables of layers that name no batch size
 MEMORY_BUDGET = 2 * 2**30  # bytes for ours and one peer's arrays together
 

@@ -5,12 +5,13 @@ from typing import Any, TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import DTypeLike
 
-Array: TypeAlias = np.ndarray[Any, np.dtype[np.floating[Any]]]
+from ._dtypes import NAMES, NEED
+
+Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 # What the public functions take and return: NumPy arrays, or one library's device arrays.
 AnyArray = TypeVar("AnyArray")
 Stream: TypeAlias = object
 
-DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 _KINDS = (np.ndarray, np.memmap)
 # Enough to tell slices of one buffer apart; a harder case counts as an overlap. Any, because
 # NumPy's annotation allows only the two special values.
@@ -18,19 +19,19 @@ _OVERLAP_WORK: Any = 1000
 
 
 def checked_array(array: object, name: str) -> Array:
-    """Return a float32 or float64 NumPy array in native byte order; refuse anything else."""
+    """Return a NumPy array of numbers in native byte order; refuse anything else."""
     # Other subclasses carry a mask or a unit that a result would silently lose.
     if not isinstance(array, np.ndarray) or type(array) not in _KINDS:
         raise TypeError(
             f"{name} must be a numpy.ndarray, got {type(array).__name__}: "
             f"convert it, for example with numpy.asarray({name})"
         )
-    native = array.dtype.newbyteorder("=")
-    if native not in DTYPES:
+    if array.dtype.name not in NAMES:
         raise TypeError(
-            f"{name} must have dtype float32 or float64, got {array.dtype}: "
+            f"{name} must have {NEED}, got {array.dtype}: "
             f"convert it, for example with {name}.astype(numpy.float32)"
         )
+    native = array.dtype.newbyteorder("=")
     if array.dtype != native:
         raise TypeError(
             f"{name} must be in native byte order, got dtype {array.dtype.str!r}: "
@@ -44,8 +45,8 @@ def checked_array(array: object, name: str) -> Array:
 def checked_dtype(dtype: DTypeLike) -> np.dtype[Any]:
     """Return a dtype that kernels exist for; refuse any other."""
     kind = np.dtype(dtype)
-    if kind not in DTYPES:
-        raise TypeError(f"dtype must be float32 or float64, got {kind}")
+    if kind.name not in NAMES:
+        raise TypeError(f"dtype must be {NEED}, got {kind}")
     return kind
 
 

@@ -67,6 +67,10 @@ def convolution_backward(
 
     Notes
     -----
+    Of complex arrays, ``input`` and ``weight`` are conjugated where they are multiplied by
+    ``grad_output``, as in the gradients that PyTorch's autograd gives; its own
+    ``convolution_backward`` refuses them.
+
     A transposed convolution is an input gradient. So its own is a convolution of
     ``grad_output``, and in its weight gradient ``input`` and ``grad_output`` change places.
 

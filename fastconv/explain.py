@@ -9,7 +9,9 @@ from numpy.typing import DTypeLike
 from . import host, options
 from ._arguments import Ints, Padding, one_of, sizes
 from ._arrays import checked_dtype
+from ._dtypes import element_of
 from .cpu import threads
+from .cpu.elements import Arrays
 from .geometry import ConvGeometry, forward_geometry
 
 DIRECTIONS = ("forward", "weight_gradient", "input_gradient")
@@ -135,7 +137,7 @@ def explain(
     direction : {"forward", "weight_gradient", "input_gradient"}
         Which pass.
     dtype : dtype
-        float32 or float64.
+        Of the arrays, as `conv2d` takes them.
     layout : {"NCHW", "NHWC"}
         Whether pixels or channels are contiguous in memory, at any rank.
     algorithm : {"auto", "direct", "im2col", "winograd", "depthwise", "listed", "fft"}
@@ -176,7 +178,8 @@ def explain(
     # A plan needs an image; without any, nothing runs.
     planned = g if g.N else replace(g, N=1)
     winograd = options.current().winograd
-    plan = host.plan(direction, planned, kind.itemsize * 8, *strides, algorithm, winograd)
+    arrays = Arrays(element_of(kind), *strides)
+    plan = host.plan(direction, planned, arrays, algorithm, winograd)
     elements = sum(prod(s) for s in (g.input_shape, g.weight_shape, g.output_shape))
     return Explanation(
         direction=direction,

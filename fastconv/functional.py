@@ -74,9 +74,9 @@ def conv2d(
     Parameters
     ----------
     input : ndarray or device array, shape (N, C, H, W) or (C, H, W)
-        A batch of images or one image, any strides. A NumPy array of float32 or float64,
-        or a CUDA array of Numba, CuPy, PyTorch, JAX or any library that has
-        ``__cuda_array_interface__`` or DLPack, also of float16 or bfloat16.
+        A batch of images or one image, any strides. A NumPy array of any of the dtypes
+        below; or a CUDA array of Numba, CuPy, PyTorch, JAX or any library that has
+        ``__cuda_array_interface__`` or DLPack, of float16, bfloat16, float32 or float64.
     weight : as input, shape (K, C // groups, R, S)
         The kernels, of the input's dtype and on its device.
     bias : as input, shape (K,), optional
@@ -130,6 +130,18 @@ def conv2d(
 
     Notes
     -----
+    The result has the operands' dtype. On NumPy arrays:
+
+    - float32 and float64 are computed as they are.
+    - float16 and bfloat16 (ml_dtypes' type, or uint16 under
+      ``options(bfloat16_bits=True)``) are added up in float32 and rounded once, to nearest
+      even: an error of half a unit in the last place, and float32's own beside it. Where
+      the processor multiplies pairs of bfloat16 (AVX512-BF16), "auto" and "direct" may use
+      that instruction, which takes subnormal factors for zeros.
+    - Integers, signed or not, of 8 to 64 bits are exact modulo 2 to the number of bits: sums
+      wrap as NumPy's do, in int8 beyond 127. bool is refused.
+    - complex64 and complex128 are not conjugated.
+
     The size arithmetic is that of Dumoulin and Visin, "A guide to convolution
     arithmetic for deep learning", arXiv:1603.07285. im2col is described by Chellapilla,
     Puri and Simard, "High performance convolutional neural networks for document

@@ -109,7 +109,8 @@ def conv2d_weight(
     Element [k, c, r, s] is the sum over the batch and all kernel positions of
     grad_output's channel k times the input pixel of channel c under kernel element (r, s):
     LeCun, Bottou, Bengio and Haffner, "Gradient-based learning applied to document
-    recognition", 1998.
+    recognition", 1998. Of complex arrays, ``input`` is conjugated, as in the gradients that
+    PyTorch's autograd gives (its ``torch.nn.grad`` refuses them).
 
     Examples
     --------
@@ -274,7 +275,8 @@ def conv2d_input(
     Each pixel is the sum, over all kernel positions that see it, of grad_output there
     times the kernel element on the pixel, for all output channels of its group: LeCun,
     Bottou, Bengio and Haffner, "Gradient-based learning applied to document recognition",
-    1998.
+    1998. Of complex arrays, ``weight`` is conjugated, as in the gradients that PyTorch's
+    autograd gives; `conv2d`'s transpose without that is `conv_transpose2d`.
 
     Examples
     --------

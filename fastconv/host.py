@@ -11,9 +11,10 @@ import numpy as np
 from . import calls, options, tuning
 from ._arguments import one_of
 from ._arrays import Array, check_out, checked_array, checked_bias, checked_like
-from .cpu import columns, convolution, threads, workspaces
+from ._dtypes import element_of, narrowed, summed_in, widened
+from .cpu import columns, convolution, elements, threads, workspaces
 from .cpu.convolution import Plan, Runnable
-from .cpu.operands import Operands
+from .cpu.elements import Arrays
 from .geometry import ConvGeometry
 
 ALGORITHMS = ("auto", *convolution.ALGORITHMS)
@@ -70,10 +71,16 @@ class HostCall:
         reference = next(iter(self._arrays.values()))
         bias = checked_bias(self._bias, g.C if pass_name == "input_gradient" else g.K, reference)
         one_of(algorithm, "algorithm", self.algorithms)
+        if activation is not None and reference.dtype.kind == "c":
+            raise TypeError(
+                f"activation must be None for {reference.dtype} arrays, "
+                f"as complex numbers have no order, got {activation!r}"
+            )
         batched = given.ndim == g.rank + 2
         x = given if batched else given[np.newaxis]
         y = self._target(pass_name, g, x, bias, batched)
-        made = compute(pass_name, g, x, w, y, bias, algorithm, activation)
+        conjugated = self._conjugated(source, weights)
+        made = compute(pass_name, g, x, w, y, bias, algorithm, activation, conjugated)
         if self._out is not None:
             return self._out
         result = y if batched else y[0]
@@ -92,9 +99,9 @@ class HostCall:
     def bias_gradient(self, source: str) -> Array:
         """The sum over batch and pixels of an output gradient."""
         dy = self._arrays[source]
-        # Summed in float64: a float32 sum over the strided axes would round at each step.
-        total: Array = dy.sum(axis=(0, *range(2, dy.ndim)), dtype=np.float64)
-        return total.astype(dy.dtype, copy=False)
+        # Summed as widely as can be: a float32 sum over the strided axes would round at each step.
+        total: Array = widened(dy).sum(axis=(0, *range(2, dy.ndim)), dtype=summed_in(dy.dtype))
+        return narrowed(total, dy.dtype)
 
     def unfold(self, g: ConvGeometry) -> Array:
         """The columns of the images."""
@@ -107,6 +114,12 @@ class HostCall:
         x = self._arrays["input"]
         made = columns.fold(g, x.reshape(columns.columns_shape(g)))
         return made.reshape(*x.shape[:-2], *g.input_shape[1:])
+
+    def _conjugated(self, source: str, weights: str) -> str:
+        """Of which operand the complex conjugate is meant: in a gradient, not of what came in."""
+        if self._kind in ("conv", "conv_transpose"):
+            return ""
+        return "x" if weights == "grad_output" else "w"
 
     def keep(self) -> None:
         """Nothing is left to keep: each pass has kept itself."""
@@ -140,7 +153,8 @@ def compute(
     y: Array,
     bias: Array | None,
     algorithm: str,
-    activation: str | None,
+    activation: str | None = None,
+    conjugated: str = "",
 ) -> Runnable | None:
     """Fill ``y`` with the pass of source ``x`` and weights, or output gradient, ``w``.
 
@@ -153,58 +167,39 @@ def compute(
         start = y  # not read
     else:
         start = _no_bias(y.shape[1], y) if bias is None else np.ascontiguousarray(bias)
+    if x.dtype.kind != "c":
+        conjugated = ""
+    strides = x.strides, w.strides, y.strides
+    arrays = Arrays(element_of(x.dtype), *strides, conjugated, activation)
+    winograd = options.current().winograd
     if algorithm == "auto" and options.current().autotune:
-        algorithm = _timed(pass_name, g, x, w, y, start)
-    made = plan_for(pass_name, g, x, w, y, algorithm, activation).program
+        algorithm = _timed(pass_name, g, arrays, (x, w, y, start))
+    made = plan(pass_name, g, arrays, algorithm, winograd).program
     made.run(x, w, y, start)
     return made
 
 
-def _timed(pass_name: str, g: ConvGeometry, x: Array, w: Array, y: Array, start: Array) -> str:
+def _timed(
+    pass_name: str, g: ConvGeometry, arrays: Arrays, operands: tuple[Array, Array, Array, Array]
+) -> str:
     """The algorithm that was fastest when it was timed: before, or now, on these very arrays."""
-    settings = options.current()
-    arrays = Operands(x.itemsize * 8, x.strides, w.strides, y.strides)
-    names = convolution.candidates(pass_name, g, arrays, settings.winograd)
+    winograd = options.current().winograd
+    arrays = arrays._replace(activation=None)  # which costs the same in all
+    names = elements.candidates(pass_name, g, arrays, winograd)
     what = f"{pass_name} {g} {arrays} {threads.allowed()}"
     choice = tuning.remembered(what, names)
     if choice is None:
-        programs = {name: plan_for(pass_name, g, x, w, y, name).program for name in names}
-        runs = {name: partial(made.run, x, w, y, start) for name, made in programs.items()}
+        programs = {name: plan(pass_name, g, arrays, name, winograd).program for name in names}
+        runs = {name: partial(made.run, *operands) for name, made in programs.items()}
         choice = tuning.fastest(runs)
         tuning.remember(what, choice)
     return choice
 
 
-def plan_for(
-    pass_name: str,
-    g: ConvGeometry,
-    x: Array,
-    w: Array,
-    y: Array,
-    algorithm: str,
-    activation: str | None = None,
-) -> Plan:
-    """The plan of a pass on arrays of these strides: from the cache, or made now."""
-    bits, winograd = x.itemsize * 8, options.current().winograd
-    strides = x.strides, w.strides, y.strides
-    return plan(pass_name, g, bits, *strides, algorithm, winograd, activation)
-
-
 @lru_cache(maxsize=_PLANS_KEPT)
-def plan(
-    pass_name: str,
-    g: ConvGeometry,
-    bits: int,
-    x: tuple[int, ...],
-    w: tuple[int, ...],
-    y: tuple[int, ...],
-    algorithm: str,
-    winograd: bool,
-    activation: str | None = None,
-) -> Plan:
-    """The plan of a pass, from the item size in bits and the strides of source, weights, target."""
-    operands = Operands(bits, x, w, y, activation)
-    return convolution.make_plan(pass_name, g, operands, algorithm, winograd)
+def plan(pass_name: str, g: ConvGeometry, arrays: Arrays, algorithm: str, winograd: bool) -> Plan:
+    """The plan of a pass on such arrays: made when it is first asked for."""
+    return elements.make_plan(pass_name, g, arrays, algorithm, winograd)
 
 
 @lru_cache(maxsize=64)

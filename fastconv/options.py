@@ -1,4 +1,4 @@
-"""Settings for a block of code: worker threads, Winograd, autotuning, and TF32 on a GPU."""
+"""Settings for a block of code: worker threads, Winograd, autotuning, number formats."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -17,11 +17,13 @@ class Settings:
     winograd: bool = True
     tf32: bool = False
     autotune: bool = False
+    bfloat16_bits: bool = False
     #: what the plan of a call on NumPy arrays depends on, as one number
     planning: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "planning", self.winograd + 2 * self.autotune)
+        flags = self.winograd, self.autotune, self.bfloat16_bits
+        object.__setattr__(self, "planning", sum(flag << i for i, flag in enumerate(flags)))
 
 
 _DEFAULTS = Settings()
@@ -38,6 +40,7 @@ def options(
     winograd: bool | None = None,
     tf32: bool | None = None,
     autotune: bool | None = None,
+    bfloat16_bits: bool | None = None,
 ) -> AbstractContextManager[None]:
     """Set how the calls inside a ``with`` block run.
 
@@ -68,6 +71,10 @@ def options(
         the fastest. Choices are kept in a file for later processes. A choice by time may
         differ between machines, and results then differ by rounding. Outside any block:
         False, which chooses from the shapes alone.
+    bfloat16_bits : bool, optional
+        Whether NumPy arrays of uint16 hold bfloat16 numbers, bit by bit, for those who do
+        without the type of ml_dtypes; results are such arrays too. Outside any block:
+        False, and they hold integers.
 
     Raises
     ------
@@ -88,7 +95,13 @@ def options(
     given: dict[str, int | bool] = {}
     if threads is not None:
         given["threads"] = integer(threads, "threads", 1)
-    for name, value in (("winograd", winograd), ("tf32", tf32), ("autotune", autotune)):
+    flags = {
+        "winograd": winograd,
+        "tf32": tf32,
+        "autotune": autotune,
+        "bfloat16_bits": bfloat16_bits,
+    }
+    for name, value in flags.items():
         if value is not None:
             given[name] = flag(value, name)
     return _changed(given)

@@ -1,8 +1,8 @@
 """The worked example: one convolution, its loss and its training step, every number known.
 
-The numbers are small enough to be checked by hand, and all but the last two are integers, so each
-backend, algorithm and dtype must give them exactly. Tests compare every step with `EXPECTED`, and
-a benchmark runs `check` before it times a kernel.
+The numbers are small enough to be checked by hand, and all but the last two are integers that even
+8 bits hold, so each backend, algorithm and dtype must give them exactly. Tests compare every step
+with `EXPECTED`, and a benchmark runs `check` before it times a kernel.
 
 Algorithms for 3x3 kernels alone run the same example grown: the kernel gets a row and a column of
 zeros, the input as much padding, and no number changes but by rounding.
@@ -93,7 +93,7 @@ def run(dtype: DTypeLike = np.float32, algorithm: str = "auto") -> WorkedExample
     Parameters
     ----------
     dtype : dtype
-        ``float32`` or ``float64``.
+        Any that `conv2d` takes; an integer kernel steps in float64.
     algorithm : str
         Passed on to each convolution.
 
@@ -127,7 +127,7 @@ def run(dtype: DTypeLike = np.float32, algorithm: str = "auto") -> WorkedExample
     dw = conv2d_weight(image, kernels.shape, dy, padding=more, algorithm=algorithm)[0, 0, :2, :2]
     dx = conv2d_input(image.shape, kernels, dy, padding=more, algorithm=algorithm)[0, 0]
 
-    stepped = w.copy()
+    stepped = w.astype(np.float64 if w.dtype.kind in "iu" else w.dtype)
     sgd_step(stepped, dw, LEARNING_RATE)
     return WorkedExample(
         input=x,
@@ -139,7 +139,7 @@ def run(dtype: DTypeLike = np.float32, algorithm: str = "auto") -> WorkedExample
         grad_output=dy[0, 0],
         kernel_gradient=dw,
         input_gradient=dx,
-        manual_update=w - LEARNING_RATE * dw,
+        manual_update=(w - LEARNING_RATE * dw).astype(stepped.dtype),
         sgd_step=stepped,
         algorithm=algorithm,
     )
@@ -147,7 +147,14 @@ def run(dtype: DTypeLike = np.float32, algorithm: str = "auto") -> WorkedExample
 
 def sgd_step(parameter: Array, gradient: Array, learning_rate: float) -> None:
     """Take one step of gradient descent, in place, as an optimiser does."""
-    parameter -= learning_rate * gradient
+    parameter -= (learning_rate * gradient).astype(parameter.dtype)
+
+
+def _eps(dtype: np.dtype[Any]) -> float:
+    """The distance from 1 to the next number."""
+    if np.issubdtype(dtype, np.integer):
+        return 0.0
+    return 2.0**-7 if dtype.name == "bfloat16" else float(np.finfo(dtype).eps)
 
 
 def check(example: WorkedExample) -> None:
@@ -172,7 +179,7 @@ def check(example: WorkedExample) -> None:
     for name, value in EXPECTED.items():
         found: Array = getattr(example, name)
         expected = np.array(value, found.dtype)
-        eps = np.finfo(found.dtype).eps
+        eps = _eps(found.dtype)
         allowed = eps * np.abs(KERNEL) if name in _ROUNDED else 0
         allowed = allowed + coarse * eps * np.abs(expected).max()
         # Written so that a NaN fails.

@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 Array = NDArray[np.floating]
 
 DTYPES = ("float32", "float64")
+HALVES = ("float16", "bfloat16")
+INTEGERS = tuple(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))
+COMPLEX = ("complex64", "complex128")
 LAYOUTS = ("channels_first", "channels_last")
 
 # An odd number of elements, so that what lies between two guard zones is not aligned to a vector.
@@ -17,6 +20,19 @@ GUARD = 1027
 def integers(rng: np.random.Generator, shape: tuple[int, ...], dtype: str = "float64") -> Array:
     """Return small integers as floats: sums of their products are exact, so `==` compares them."""
     return rng.integers(-4, 5, shape).astype(dtype)
+
+
+def bfloat16_bits(values: Array) -> NDArray[np.uint16]:
+    """Return numbers rounded to bfloat16, to nearest even, as their bits."""
+    near = np.float32(values)
+    bits = near.view(np.uint32).astype(np.uint64)
+    rounded = (bits + 0x7FFF + (bits >> 16 & 1)) >> 16
+    return np.where(np.isnan(near), 0x7FC0, rounded).astype(np.uint16)
+
+
+def from_bfloat16_bits(bits: NDArray[np.uint16]) -> NDArray[np.float32]:
+    """Return the numbers that these bits of bfloat16 are."""
+    return (bits.astype(np.uint32) << 16).view(np.float32)
 
 
 def channels_last(a: Array) -> Array:
@@ -65,9 +81,14 @@ class Arena:
 
 
 def _carve(shape: tuple[int, ...], dtype: str, layout: str) -> tuple[Array, Array]:
-    """Return an array of NaN in the middle of a larger buffer of NaN, and that buffer."""
+    """Return an array of NaN in the middle of a larger buffer of NaN, and that buffer.
+
+    Integers, which have no NaN, get a number that is no result of the tests.
+    """
     size = int(np.prod(shape))
-    buffer = np.full(size + 2 * GUARD, np.nan, dtype)
+    kind = np.dtype(dtype)
+    poison = np.iinfo(kind).max - 2 if kind.kind in "iu" else np.nan
+    buffer = np.full(size + 2 * GUARD, poison, kind)
     middle = buffer[GUARD : GUARD + size]
     if layout == "channels_last" and len(shape) > 2:
         return np.moveaxis(middle.reshape(shape[0], *shape[2:], shape[1]), -1, 1), buffer

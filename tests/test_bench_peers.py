@@ -2,6 +2,7 @@
 
 import os
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -29,6 +30,20 @@ def test_every_peer_computes_what_the_reference_does(layout: str, pass_name: str
                     checked_error(peer, case, pass_name, expected)
 
 
+@pytest.mark.parametrize("pass_name", PASSES)
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_peers_that_take_halves(dtype: str, pass_name: str) -> None:
+    if dtype == "bfloat16":
+        pytest.importorskip("ml_dtypes")
+    peers, _ = find_peers(PEERS)
+    case = make_case(replace(SMOKE["lenet5_c1"], dtype=dtype))
+    expected = expect(case, pass_name)
+    able = [peer for peer in peers if peer.takes(case, pass_name)]
+    for peer in (Ours(), *able):
+        checked_error(peer, case, pass_name, expected)
+    assert [peer.name for peer in able] in ([], ["torch"])
+
+
 def test_a_missing_library_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     # JAX is started once a process, before or after this test.
     monkeypatch.setattr(jax, "_started", jax._started.__wrapped__)
@@ -43,7 +58,7 @@ def test_a_missing_library_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_ours_takes_what_its_algorithm_can_do() -> None:
     case = make_case(SMOKE["lenet5_c1"])
-    assert not Ours("winograd").takes(case, "forward")
+    assert not Ours("listed").takes(case, "forward")
     assert Ours("im2col").takes(case, "forward")
     assert Ours().takes(case, "forward")
     assert "winograd" in algorithms(make_case(SMOKE["physics_f64"]), "weight")

@@ -15,6 +15,7 @@ SCRIPT = """
 from cases import ALGORITHMS, EDGES, PASSES, grid
 from fastconv.machine import machine_info
 from test_grid import check
+import test_dtypes
 from arrays import Arena
 
 rows = [row for rank in (1, 2, 3) for row in grid(rank)[::9]]
@@ -25,6 +26,13 @@ for case, dtype, layout in rows:
             arena = Arena()
             check(case, which, dtype, layout, algorithm, arena)
             arena.check()
+for i, case in enumerate(EDGES.values()):
+    dtype = test_dtypes.ALL[i % len(test_dtypes.ALL)]
+    test_dtypes.check(case, PASSES[i % 3], dtype, "channels_first", ALGORITHMS[i % 2])
+for dtype in test_dtypes.HALVES:
+    test_dtypes.test_every_half_passes_unchanged(dtype, "forward")
+    for step in (1, 7):
+        test_dtypes.test_rounding_to_nearest_even(dtype, step)
 print(machine_info().vector_bits, len(rows))
 """
 

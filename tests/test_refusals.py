@@ -84,14 +84,14 @@ REFUSED: list[tuple[Callable[..., Any], dict[str, Any], type[Exception], str]] =
     (conv, {"input": np.ma.ones((1, 2, 5, 5))}, TypeError, "numpy.ndarray, got MaskedArray"),
     (
         conv,
-        {"input": X.astype(np.int64)},
+        {"input": X.astype(bool)},
         TypeError,
-        "input must have dtype float32 or float64, got int64: convert it, for example with "
-        r"input.astype\(numpy.float32\)",
+        "input must have a floating-point dtype of 16, 32 or 64 bits, bfloat16, an integer or a "
+        r"complex one, got bool: convert it, for example with input.astype\(numpy.float32\)",
     ),
-    (conv, {"weight": W.astype(np.float16)}, TypeError, "weight must have dtype .* got float16"),
-    (conv, {"input": X.astype(complex)}, TypeError, "float32 or float64, got complex128"),
-    (conv, {"input": X.astype(object)}, TypeError, "float32 or float64, got object"),
+    (conv, {"weight": W.astype(np.float16)}, TypeError, "weight must have the dtype of input"),
+    (conv, {"input": X.astype(np.int64)}, TypeError, "weight must have the dtype of input, int64"),
+    (conv, {"input": X.astype(object)}, TypeError, "input must have .*, got object"),
     (
         conv,
         {"input": X.astype(X.dtype.newbyteorder())},
@@ -110,7 +110,7 @@ REFUSED: list[tuple[Callable[..., Any], dict[str, Any], type[Exception], str]] =
     (backward, {"weight": W.astype("f4")}, TypeError, "weight must have the dtype of input"),
     (backward, {"grad_output": DY.astype("f4")}, TypeError, "grad_output .* dtype of input"),
     (unfold, {"input": [1.0]}, TypeError, "input must be a numpy.ndarray, got list"),
-    (fold, {"input": COLUMNS.astype(int)}, TypeError, "input must have dtype .* got int64"),
+    (fold, {"input": COLUMNS.astype(bool)}, TypeError, "input must have .* got bool: convert"),
     # shapes of the operands
     (
         conv,
@@ -376,7 +376,7 @@ REFUSED: list[tuple[Callable[..., Any], dict[str, Any], type[Exception], str]] =
         conv,
         {"algorithm": "sorcery"},
         ValueError,
-        "algorithm must be one of 'auto', 'direct', 'im2col', .*'listed', got 'sorcery'",
+        "algorithm must be one of 'auto', 'direct', 'im2col', .*'listed', .*got 'sorcery'",
     ),
     (conv, {"algorithm": None}, TypeError, r"algorithm must be one of .*, got None \(NoneType\)"),
     (transpose, {"algorithm": "sorcery"}, ValueError, "algorithm must be one of"),
@@ -387,6 +387,13 @@ REFUSED: list[tuple[Callable[..., Any], dict[str, Any], type[Exception], str]] =
     (fastconv.options, {"threads": 0}, ValueError, "threads must be at least 1, got 0"),
     (fastconv.options, {"threads": 1.0}, TypeError, r"threads must be an integer, got 1.0"),
     (fastconv.options, {"threads": True}, TypeError, r"threads must be an integer, got True"),
+    (
+        conv,
+        {"input": X + 0j, "weight": W + 0j, "activation": "relu"},
+        TypeError,
+        "activation must be None for complex128 arrays",
+    ),
+    (fastconv.options, {"bfloat16_bits": "no"}, TypeError, "bfloat16_bits must be True or False"),
     (fastconv.options, {"winograd": "no"}, TypeError, "winograd must be True or False, got 'no'"),
 ]
 

@@ -410,3 +410,57 @@ def test_rank_of_a_gradient() -> None:
     assert result.shape == (6, 4, 3, 3)
     with pytest.raises(ValueError, match=r"input must be 3-D \(N, C, W\)"):
         fastconv.conv1d_weight(x, (6, 4, 3, 3), dy)
+
+
+def _same_numbers(dtype: str, *shapes: tuple[int, ...]) -> tuple[list[Array], list[Any]]:
+    """Small integers of a dtype, as our arrays and as tensors; bfloat16 as its bits."""
+    rng = np.random.default_rng(7)
+    kind = getattr(torch, dtype)
+    tensors = [torch.from_numpy(integers(rng, shape)).to(kind) for shape in shapes]
+    if dtype.startswith("complex"):
+        tensors = [t + 1j * torch.from_numpy(integers(rng, t.shape)) for t in tensors]
+        tensors = [t.to(kind) for t in tensors]
+    return [_array(t) for t in tensors], tensors
+
+
+def _array(tensor: Any) -> Array:
+    bits = tensor.dtype == torch.bfloat16
+    return (tensor.detach().view(torch.uint16) if bits else tensor.detach()).numpy()
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "int8", "int64", "uint8", "complex64"])
+def test_dtypes_agree(dtype: str) -> None:
+    (x, w, wt), (tx, tw, twt) = _same_numbers(dtype, (2, 6, 7, 9), (20, 6, 3, 2), (6, 4, 2, 3))
+    functional = torch.nn.functional
+    with fastconv.options(bfloat16_bits=dtype == "bfloat16"):
+        for stride, padding in ((1, 0), (2, 1)):
+            ours = fastconv.conv2d(x, w, None, stride, padding)
+            np.testing.assert_array_equal(
+                ours, _array(functional.conv2d(tx, tw, None, stride, padding))
+            )
+            if dtype in ("int8", "uint8"):  # PyTorch has no transposed convolution of these
+                continue
+            ours = fastconv.conv_transpose2d(x, wt, None, stride, padding)
+            np.testing.assert_array_equal(
+                ours, _array(functional.conv_transpose2d(tx, twt, None, stride, padding))
+            )
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "complex128"])
+@pytest.mark.parametrize("transposed", [False, True])
+def test_gradients_agree_with_autograd(transposed: bool, dtype: str) -> None:
+    weight = (6, 4, 3, 2) if transposed else (20, 6, 3, 2)
+    (x, w), tensors = _same_numbers(dtype, (2, 6, 7, 9), weight)
+    for tensor in tensors:
+        tensor.requires_grad_()
+    functional = torch.nn.functional
+    forward = functional.conv_transpose2d if transposed else functional.conv2d
+    y = forward(*tensors, None, 2, 1)
+    (dy,), (grad,) = _same_numbers(dtype, tuple(y.shape))
+    expected = torch.autograd.grad(y, tensors, grad)
+    steps = (2, 2), (1, 1), (1, 1)
+    mask = (True, True, False)
+    with fastconv.options(bfloat16_bits=dtype == "bfloat16"):
+        ours = fastconv.convolution_backward(dy, x, w, None, *steps, transposed, (0, 0), 1, mask)
+    for mine, tensor in zip(ours[:2], expected, strict=True):
+        np.testing.assert_array_equal(mine, _array(tensor))

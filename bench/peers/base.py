@@ -28,6 +28,7 @@ class Peer(ABC):
 
     name: str
     layouts: tuple[str, ...] = LAYOUTS  # of the memory of the arrays that it takes
+    dtypes: tuple[str, ...] = ("float32", "float64")
 
     def prepare(self, case: Case, pass_name: str) -> Call:
         """The callable to time for one of ``forward``, ``weight``, ``input``."""
@@ -44,7 +45,8 @@ class Peer(ABC):
 
     def takes(self, case: Case, pass_name: str) -> bool:
         """Whether this peer can be timed on the case."""
-        return case.layout in self.layouts and self.available(case.layer, pass_name)
+        known = case.layout in self.layouts and case.layer.dtype in self.dtypes
+        return known and self.available(case.layer, pass_name)
 
     def array(self, result: Any, case: Case, pass_name: str) -> Array:
         """What a call returned as an array of (N, C, H, W)'s or (K, C, R, S)'s shape."""

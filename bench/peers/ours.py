@@ -8,9 +8,11 @@ import numpy as np
 import fastconv
 from bench.case import Case
 from bench.peers.base import Call, Peer, conv_arguments
+from bench.suites import DTYPES
 from fastconv import host
-from fastconv.cpu import convolution
-from fastconv.cpu.operands import Operands
+from fastconv._dtypes import element_of
+from fastconv.cpu import elements
+from fastconv.cpu.elements import Arrays
 from fastconv.explain import Explanation
 
 DIRECTIONS = {
@@ -22,6 +24,8 @@ DIRECTIONS = {
 
 class Ours(Peer):
     """fastconv's public functions with one algorithm."""
+
+    dtypes = DTYPES
 
     def __init__(self, algorithm: str = "auto", name: str = "fastconv") -> None:
         self.name = name
@@ -41,7 +45,7 @@ class Ours(Peer):
             g.dilation,
             g.groups,
             direction=DIRECTIONS[pass_name],
-            dtype=case.layer.dtype,
+            dtype=case.x.dtype,
             layout=case.layout.upper(),
             algorithm=self.algorithm,
         )
@@ -73,5 +77,5 @@ def algorithms(case: Case, pass_name: str) -> tuple[str, ...]:
         target = np.empty(g.weight_shape, x.dtype)
     else:
         target = host.new(host.result_shape(DIRECTIONS[pass_name], g), source)
-    arrays = Operands(x.itemsize * 8, source.strides, weights.strides, target.strides)
-    return convolution.candidates(DIRECTIONS[pass_name], g, arrays, winograd=True)
+    arrays = Arrays(element_of(x.dtype), source.strides, weights.strides, target.strides)
+    return elements.candidates(DIRECTIONS[pass_name], g, arrays, winograd=True)

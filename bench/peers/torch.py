@@ -5,14 +5,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
+
 from bench.case import Array, Case
 from bench.peers.base import Call, Peer, conv_arguments
+from bench.suites import DTYPES
 
 
 class Torch(Peer):
     """PyTorch; channels_last tensors where the case's arrays are NHWC in memory."""
 
     name = "torch"
+    dtypes = DTYPES
 
     def __init__(self) -> None:
         self.torch = importlib.import_module("torch")
@@ -27,11 +31,18 @@ class Torch(Peer):
             self.torch.set_num_threads(before)
 
     def array(self, result: Any, case: Case, pass_name: str) -> Array:
+        if result.dtype == self.torch.bfloat16:  # a type that NumPy does not know
+            result = result.float()
         array: Array = result.numpy()
         return array
 
+    def _tensor(self, array: Array) -> Any:
+        if array.dtype.name == "bfloat16":  # a type that torch.from_numpy does not know
+            return self.torch.from_numpy(array.view(np.uint16)).view(self.torch.bfloat16)
+        return self.torch.from_numpy(array)
+
     def _tensors(self, case: Case) -> tuple[Any, Any, Any]:
-        x, w, dy = (self.torch.from_numpy(array) for array in (case.x, case.w, case.dy))
+        x, w, dy = map(self._tensor, (case.x, case.w, case.dy))
         if case.layout == "nhwc":
             w = w.to(memory_format=self.torch.channels_last)
         return x, w, dy

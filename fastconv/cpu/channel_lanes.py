@@ -37,7 +37,7 @@ def correlate(bits: int, lanes: int, rho: int, m: int, vectors: int, fixed: int,
     """
     fields = len(correlate.fields)  # type: ignore[attr-defined]
     width = vectors * lanes
-    line = width * bits // 8
+    line = width * (bits // 8)
     height = rho * m
 
     def kernel(args, x, w, y, bias, workspace, slot, slots):
@@ -118,7 +118,7 @@ def correlate_gradient(bits: int, lanes: int, rho: int, m: int, vectors: int, fi
     while all lines pass over it; sums wait in the workspace from one chunk to the next.
     """
     fields = len(correlate_gradient.fields)  # type: ignore[attr-defined]
-    line = vectors * lanes * bits // 8
+    line = vectors * lanes * (bits // 8)
     count = rho * m * vectors
     tile_bytes = rho * m * line
 

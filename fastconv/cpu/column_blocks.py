@@ -125,7 +125,7 @@ def correlate(bits: int, lanes: int, m: int, vectors: int, mode: int) -> Any:
     count = m * vectors
     tile_bytes = m * line
     pitch = PIXELS * size
-    lowest = -(1 << (23 if bits == 32 else 52))  # the bits of minus infinity
+    lowest = simd.lowest(bits)
 
     def kernel(args, x, w, y, bias, workspace, slot, slots):
         (units, block_parts, run_tiles, pixels, y_rows, y_length, y_step,

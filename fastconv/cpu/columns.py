@@ -8,6 +8,7 @@ from typing import TypeAlias
 import numpy as np
 
 from fastconv._arrays import Array
+from fastconv._dtypes import narrowed, widened
 from fastconv.geometry import ConvGeometry
 
 _Index: TypeAlias = tuple[int | slice, ...]
@@ -23,10 +24,11 @@ def unfold(g: ConvGeometry, images: Array) -> Array:
 
 def fold(g: ConvGeometry, columns: Array) -> Array:
     """The images that columns of `columns_shape` add up to, in the order of the kernel."""
-    images = np.zeros(g.input_shape, columns.dtype)
+    terms = widened(columns)
+    images = np.zeros(g.input_shape, terms.dtype)
     for positions, pixels in _taps(g):
-        images[pixels] += columns[positions]
-    return images
+        images[pixels] += terms[positions]
+    return narrowed(images, columns.dtype)
 
 
 def columns_shape(g: ConvGeometry) -> tuple[int, ...]:

@@ -6,7 +6,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import NamedTuple, Protocol
 
-from fastconv.cpu import threads
+from fastconv.cpu import simd, threads
 from fastconv.cpu.operands import Operands
 from fastconv.cpu.program import Array, Program, Step
 from fastconv.cpu.staging import Workspace
@@ -29,6 +29,7 @@ _MODULES = {
 }
 ALGORITHMS = tuple(_MODULES)
 _TRANSFORMED_TAPS = 100  # with fewer, a product of spectra never pays: SciPy is not imported
+_EXACT = ("direct", "im2col", "listed")  # no more than products and sums: for integers too
 _COARSE = ("winograd", "fft")  # that round more coarsely, which `options(winograd=False)` forbids
 
 
@@ -60,6 +61,21 @@ def make_plan(
     ``winograd``: whether "auto" may choose an algorithm that rounds more coarsely.
     """
     space = Workspace()
+    name, made, multiply_adds = plan_steps(pass_name, g, arrays, algorithm, winograd, space)
+    if not isinstance(made, list):
+        return Plan(name, made)
+    return Plan(name, Program(made, space.size, is_small(multiply_adds)))
+
+
+def plan_steps(
+    pass_name: str,
+    g: ConvGeometry,
+    arrays: Operands,
+    algorithm: str,
+    winograd: bool,
+    space: Workspace,
+) -> tuple[str, list[Step] | Runnable, int]:
+    """What `make_plan` makes a program of: the algorithm, its steps, and their multiply-adds."""
     low = _lowered(pass_name, g)
     if algorithm == "auto":
         algorithm = _chosen(pass_name, low, arrays, winograd)
@@ -75,10 +91,24 @@ def make_plan(
     seen = zip(arrays.x[2:], moves, strict=True)
     arrays = arrays._replace(x=(*arrays.x[:2], *(stride * move for stride, move in seen)))
     made: list[Step] | Runnable = make(low, arrays, space, threads.most())
-    if not isinstance(made, list):
-        return Plan(algorithm, made)
-    serial = low.multiply_adds < _SERIAL_MULTIPLY_ADDS
-    return Plan(algorithm, Program(made, space.size, serial))
+    return algorithm, made, low.multiply_adds
+
+
+def is_small(multiply_adds: int) -> bool:
+    """Whether waking a second thread would cost more than it saves."""
+    return multiply_adds < _SERIAL_MULTIPLY_ADDS
+
+
+def choice(pass_name: str, g: ConvGeometry, arrays: Operands, winograd: bool) -> str:
+    """The algorithm that "auto" is."""
+    return _chosen(pass_name, _lowered(pass_name, g), arrays, winograd)
+
+
+def estimate(algorithm: str, pass_name: str, g: ConvGeometry, arrays: Operands) -> float:
+    """About how many cycles a pass takes."""
+    low = _lowered(pass_name, g)
+    cycles: float = _module(algorithm, pass_name).cycles(pass_name, low, arrays)
+    return cycles
 
 
 def candidates(
@@ -113,6 +143,8 @@ def _module(algorithm: str, pass_name: str) -> ModuleType:
 
 def _refusal(algorithm: str, pass_name: str, low: Lowered, arrays: Operands) -> str | None:
     """Why ``algorithm`` cannot do a pass, as the rest of a sentence, or None."""
+    if arrays.bits == simd.INT64 and algorithm not in _EXACT:
+        return "computes in floating point, and the arrays hold integers"
     module = _module(algorithm, pass_name)
     if not hasattr(module, "refusal"):
         return None
@@ -129,6 +161,8 @@ def _chosen(pass_name: str, low: Lowered, arrays: Operands, winograd: bool) -> s
     if not _refusal("listed", pass_name, low, arrays):
         return "listed"
     plain = "direct"
+    if arrays.bits == simd.INT64:
+        return plain
     if not _refusal("depthwise", pass_name, low, arrays):
         by_planes, direct = (
             _module(name, pass_name).cycles(pass_name, low, arrays)
@@ -137,7 +171,7 @@ def _chosen(pass_name: str, low: Lowered, arrays: Operands, winograd: bool) -> s
         plain = "depthwise" if by_planes < direct else "direct"
     elif pass_name != "weight_gradient" and _prefers_columns(low, arrays):
         plain = "im2col"
-    if low.multiply_adds < _SERIAL_MULTIPLY_ADDS or not winograd:
+    if is_small(low.multiply_adds) or not winograd:
         return plain
     able = [name for name in _coarse(low) if not _refusal(name, pass_name, low, arrays)]
     costed = [plain if plain == "depthwise" else "direct", *able]

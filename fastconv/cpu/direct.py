@@ -115,7 +115,7 @@ def channel_steps(
     # Pixels whose channels all lie side by side are one run, which can be asked for ahead of use.
     runs = low.groups == 1 and x.channel == arrays.size and len(part.taps) == 1
     constants["ahead"] = over.pixels.x_step
-    constants["store"] = channel_lanes.store_kind(y.channel, over.pixels.y_step, arrays.size)
+    constants["store"] = channel_lanes.store_kind(y.channel, over.pixels.y_step, arrays.target_size)
     before = [bias]
     if weights.bytes <= _WEIGHTS_STAY:
         place = space.take(weights.bytes)

@@ -52,6 +52,8 @@ def _missing() -> bool:
 
 def refusal(pass_name: str, low: Lowered, arrays: Operands) -> str | None:
     """Why a pass cannot be done, or None."""
+    if arrays.converted:
+        return "takes float32 and float64 arrays alone"
     if _missing():
         return "needs SciPy, which is not installed (pip install 'fastconv[fft]')"
     axes = low.parts[0].axes

@@ -28,13 +28,14 @@ _PIECE = 128  # weights in a row that make a transpose worth its set-up
 
 
 class Operands(NamedTuple):
-    """Bits of an element, and byte strides of source (N, C, ...), weights and target."""
+    """Bits of an element, or simd.INT64 or PAIRS; byte strides of source, weights and target."""
 
     bits: int
     x: tuple[int, ...]
     w: tuple[int, ...]
     y: tuple[int, ...]
     activation: str | None = None  #: what is done to each result last: None or "relu"
+    converted: bool = False  #: whether these are copies in another type, for kernels alone
 
     @property
     def size(self) -> int:
@@ -42,19 +43,23 @@ class Operands(NamedTuple):
         return self.bits // 8
 
     @property
+    def target_size(self) -> int:
+        """Bytes of an element of the target of a forward pass or an input gradient."""
+        return 2 if self.bits == simd.PAIRS else self.size
+
+    @property
     def lanes(self) -> int:
         """Elements of a vector."""
-        return simd.VECTOR_BITS // self.bits
+        return simd.VECTOR_BITS // (8 * self.size)
 
     @property
     def floor(self) -> int:
-        """The least result, as the bits of a float: 0 under "relu", else minus infinity.
+        """The least result, as a number's bits: 0 under "relu", else the least number there is.
 
         For kernels, which apply it by `simd.raised` before they store: one maximum a vector costs
         less than to ask whether it is wanted.
         """
-        least = np.array(0.0 if self.activation == "relu" else -np.inf, f"f{self.size}")
-        return int(least.view(f"i{self.size}"))
+        return 0 if self.activation == "relu" else simd.lowest(self.bits)
 
     @property
     def channels_last(self) -> bool:

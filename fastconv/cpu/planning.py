@@ -61,6 +61,12 @@ def target_loops(part: Correlation, N: int, y: View) -> Loops:
     return _tabled(_merged(targets, keep_last=False), origin)
 
 
+def merged_loops(axes: list[Axis]) -> Loops:
+    """The loops over ``axes`` in the order of the target's memory, merged as far as they can be."""
+    ordered = sorted(axes, key=lambda axis: -abs(axis.y_step))
+    return _tabled(_merged(ordered, keep_last=False), 0)
+
+
 def _axes(part: Correlation, N: int, x: View, y: View) -> tuple[list[Axis], int]:
     """The loops over images and each spatial axis, and the byte offset of the first target."""
     axes, origin = [Axis(N, x.image, y.image)], 0

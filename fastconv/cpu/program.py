@@ -126,19 +126,21 @@ class Step:
     Several such steps are passed as the address of a table of those.
     """
 
-    __slots__ = ("_held", "entry", "kernel", "slot_bytes", "table", "units")
+    __slots__ = ("_tables", "constants", "entry", "kernel", "slot_bytes", "table", "told", "units")
 
     def __init__(self, kernel: Kernel, units: int, constants: Mapping[str, Constant]) -> None:
         if set(kernel.fields) != set(constants):
             raise TypeError(f"kernel reads {kernel.fields}, got {tuple(constants)}")
         self.kernel = kernel
+        self.told = kernel  #: what does the work, where ``kernel`` only hands it on
         self.units = units
         tables = {
             name: np.array([_word(step) for step in value], dtype=np.int64)
             for name, value in constants.items()
             if isinstance(value, tuple)
         }
-        self._held = dict(constants), tables  # their memory is read by address
+        self.constants = dict(constants)  #: their memory is read by address
+        self._tables = tables
         constants = {**constants, **tables}
         self.table = np.array([_word(constants[name]) for name in kernel.fields], dtype=np.int64)
         #: bytes of the workspace that belong to one slot alone
@@ -179,11 +181,16 @@ class Program:
         self._serially = functools.partial(entry(_run_serial), self._table)
 
     def stages(self) -> tuple[tuple[str, dict[str, int], int, int], ...]:
-        """The name of each step's kernel, what it was made for, its units, and bytes a thread."""
-        return tuple(
-            (step.kernel.name, dict(step.kernel.constants), step.units, step.slot_bytes)
-            for step in self.steps
-        )
+        """The name of each step's kernel, what it was made for, its units, and bytes a thread.
+
+        Steps that run again, for other images, are told once.
+        """
+        told: list[tuple[str, dict[str, int], int, int]] = []
+        for step in dict.fromkeys(self.steps):
+            stage = step.told.name, dict(step.told.constants), step.units, step.slot_bytes
+            if step.told.name != "conversion.convert_rows" or stage not in told:
+                told.append(stage)
+        return tuple(told)
 
     def run(self, x: Array, w: Array, y: Array, bias: Array) -> None:
         """Run every step in order, on as many threads as the caller allows."""

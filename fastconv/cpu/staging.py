@@ -70,7 +70,7 @@ def padded_copy(bits: int, lanes: int, step: int) -> Any:
     """
     size = bits // 8
     fields = len(padded_copy.fields)  # type: ignore[attr-defined]
-    zero = (np.float32 if bits == 32 else np.float64)(0)
+    zero = (np.int32 if size == 4 else np.int64)(0)
     few = _FEW
 
     def kernel(args, x, w, y, bias, workspace, slot, slots):
@@ -246,7 +246,7 @@ def _copy_step(
     del constants["e_target"]  # the innermost axis is contiguous
     apart = axes[3][3] // (bits // 8) if axes[3][3] % (bits // 8) == 0 else 0
     step = apart if 1 <= apart <= _MOST_APART else 0
-    lanes = simd.VECTOR_BITS // bits
+    lanes = simd.VECTOR_BITS // (8 * (bits // 8))
     kernel = compiled(padded_copy, bits, lanes, step)
     return Step(kernel, int(constants["units"]), constants)  # type: ignore[arg-type]
 
@@ -322,7 +322,7 @@ class Lanes(NamedTuple):
     @property
     def block_bytes(self) -> int:
         """Bytes of one packed block."""
-        return len(self.outer_from) * len(self.inner_from) * self.width * self.bits // 8
+        return len(self.outer_from) * len(self.inner_from) * self.width * (self.bits // 8)
 
     @property
     def bytes(self) -> int:
@@ -341,7 +341,8 @@ def pack_step(what: Lanes, operand: int, target: int, *, block_by_block: bool = 
     Its units are one (block, outer index) each, in the operand's order in memory unless
     ``block_by_block``.
     """
-    size, lanes = what.bits // 8, simd.VECTOR_BITS // what.bits
+    size = what.bits // 8
+    lanes = simd.VECTOR_BITS // (8 * size)
     outer, inner = len(what.outer_from), len(what.inner_from)
     run_from = int(what.inner_from.min() if inner else 0)
     run = run_from + np.arange(inner) * size

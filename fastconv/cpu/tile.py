@@ -202,7 +202,9 @@ def scatter(tile, scratch, rows, m, row_skip, skip, width, pitch, step):
 @overload(scatter)
 def _scatter(tile, scratch, rows, m, row_skip, skip, width, pitch, step):
     bits, count = tile.dtype.bitwidth, len(rows)
-    size = bits // 8
+    size, pairs = bits // 8, int(tile.pairs)
+    kind, made = simd.ELEMENTS.index("float32"), simd.ELEMENTS.index("bfloat16")
+    how = simd.PLAIN
 
     def run(tile, scratch, rows, m, row_skip, skip, width, pitch, step):
         simd.store_tile(tile, scratch)
@@ -211,6 +213,9 @@ def _scatter(tile, scratch, rows, m, row_skip, skip, width, pitch, step):
                 source = scratch + r * row_skip + i * skip
                 target = rows[r] + i * pitch
                 for lane in range(width):
-                    simd.poke(target + lane * step, simd.peek(source + lane * size, bits))
+                    if pairs:
+                        simd.convert(target + lane * step, source + lane * size, kind, made, 1, how)
+                    else:
+                        simd.poke(target + lane * step, simd.peek(source + lane * size, bits))
 
     return run

@@ -5,13 +5,28 @@ emitted (``bits``, ``lanes``, ``m``, ``vectors`` ...) must reach an intrinsic as
 in a kernel they are integer free variables of the factory's closure, which Numba types as literals
 and keys its disk cache by.
 
+Elements of memory and of tiles go by numbers too: `ELEMENTS` counts the types that arrays may have,
+``bits`` is what tiles compute in: 32, 64, `INT64` or `PAIRS`.
+
 A `Tile` is a block of vector registers carried through a loop as one value. LLVM splits it into its
 vectors, so as long as it fits the register file it never touches memory.
 """
 
+from fastconv.cpu.simd.conversions import (
+    ELEMENTS,
+    NEGATED,
+    PLAIN,
+    RAISED,
+    convert,
+    element_bytes,
+)
 from fastconv.cpu.simd.emit import (
+    INT64,
+    MULTIPLIES_PAIRS,
+    PAIRS,
     VECTOR_BITS,
     Tile,
+    lowest,
 )
 from fastconv.cpu.simd.memory import (
     call,
@@ -65,6 +80,7 @@ from fastconv.cpu.simd.stores import (
     store_rows,
     store_windows,
     transpose_block,
+    zip_vectors,
 )
 from fastconv.cpu.simd.tiles import (
     add_sums,
@@ -80,9 +96,16 @@ from fastconv.cpu.simd.tiles import (
 )
 
 __all__ = [
+    "ELEMENTS",
     "FILTER",
+    "INT64",
+    "MULTIPLIES_PAIRS",
+    "NEGATED",
     "OUTPUT",
+    "PAIRS",
+    "PLAIN",
     "POINTS",
+    "RAISED",
     "SIGNAL",
     "VECTOR_BITS",
     "Object",
@@ -92,9 +115,11 @@ __all__ = [
     "address_of",
     "call",
     "clear_bytes",
+    "convert",
     "copy_bytes",
     "copy_pairs",
     "copy_vector",
+    "element_bytes",
     "every",
     "inner",
     "integer_value",
@@ -102,6 +127,7 @@ __all__ = [
     "list_length",
     "load_tile",
     "lookup",
+    "lowest",
     "map_line",
     "map_outputs",
     "map_taps",
@@ -133,4 +159,5 @@ __all__ = [
     "word",
     "words",
     "zeros",
+    "zip_vectors",
 ]

@@ -36,11 +36,20 @@ VECTOR_BITS = _vector_bits()
 
 
 class Tile(types.Type):  # type: ignore[misc]
-    """A Numba type: ``count`` vectors of ``lanes`` elements of ``dtype``."""
+    """A Numba type: ``count`` vectors of ``lanes`` sums of what is called ``bits``.
 
-    def __init__(self, dtype: types.Type, lanes: int, count: int) -> None:
-        self.dtype, self.lanes, self.count = dtype, lanes, count
-        super().__init__(name=f"Tile({dtype}, {lanes}, {count})")
+    ``dtype`` is the sums' type; ``pairs`` tells whether they are sums over pairs of bfloat16.
+    """
+
+    def __init__(self, bits: types.IntegerLiteral, lanes: int, count: int) -> None:
+        self.dtype, self.lanes, self.count = scalar_of(bits), lanes, count
+        self.pairs = bits.literal_value == PAIRS
+        super().__init__(name=f"Tile({bits.literal_value}, {lanes}, {count})")
+
+    @property
+    def factor(self) -> ir.Type:
+        """The LLVM type of the scalars and of the lanes that are multiplied."""
+        return I32 if self.pairs else llvm_scalar(self.dtype)
 
 
 @register_model(Tile)
@@ -50,18 +59,62 @@ class _TileModel(models.PrimitiveModel):  # type: ignore[misc]
         super().__init__(dmm, fe_type, ir.ArrayType(vector, fe_type.count))
 
 
+#: What tiles compute in, by the number ``bits``: 32 and 64 are floats of so many bits, these two
+#: integers of 64 bits, and pairs of bfloat16, whose two products are added to one float32. Of each,
+#: ``bits // 8`` is the size in bytes.
+INT64, PAIRS = 65, 33
+
+
+def lowest(bits: int) -> int:
+    """The bits, as an integer, of what no number is less than: minus infinity, but of integers."""
+    if bits == INT64:
+        return -(1 << 63)
+    return -(1 << (52 if bits == 64 else 23))
+
+
+_SCALARS = {32: types.float32, PAIRS: types.float32, 64: types.float64, INT64: types.int64}
+
+_PAIRS_PROBE = """
+define <16 x bfloat> @probe(<16 x float> %a) {
+  %x = fptrunc <16 x float> %a to <16 x bfloat>
+  ret <16 x bfloat> %x
+}
+"""
+
+
+def _multiplies_pairs() -> bool:
+    """Whether the processor that Numba compiles for multiplies pairs of bfloat16."""
+    if binding.llvm_version_info[0] < 17 or VECTOR_BITS < 512:
+        return False  # earlier versions name the instruction's operands otherwise
+    machine = cpu_target.target_context.codegen()._tm
+    return "vcvtneps2bf16" in machine.emit_assembly(binding.parse_assembly(_PAIRS_PROBE))
+
+
+MULTIPLIES_PAIRS = _multiplies_pairs()
+
+
+class _BFloat(ir.Type):  # type: ignore[misc]
+    """LLVM's bfloat, which llvmlite lacks."""
+
+    def _to_string(self) -> str:
+        return "bfloat"
+
+
+_BFLOAT = _BFloat()
+
+
 def llvm_scalar(dtype: types.Type) -> ir.Type:
-    """The LLVM type of a Numba float."""
-    return ir.FloatType() if dtype == types.float32 else ir.DoubleType()
+    """The LLVM type of an element."""
+    return {types.float32: ir.FloatType(), types.float64: ir.DoubleType()}.get(dtype, I64)
 
 
 def scalar_of(bits: types.IntegerLiteral) -> types.Type:
-    """The Numba float of a number of bits."""
-    return types.float32 if bits.literal_value == 32 else types.float64
+    """The Numba type of what tiles compute in."""
+    return _SCALARS[bits.literal_value]
 
 
 def size_of(dtype: types.Type) -> int:
-    """Bytes of a Numba float."""
+    """Bytes of an element."""
     return int(dtype.bitwidth) // 8
 
 
@@ -84,11 +137,19 @@ def shuffle(b: ir.IRBuilder, x: ir.Value, y: ir.Value, picks: list[int]) -> ir.V
 
 
 def _suffix(vector: ir.VectorType) -> str:
-    return f"v{vector.count}f{32 if isinstance(vector.element, ir.FloatType) else 64}"
+    names = {ir.FloatType(): "f32", ir.DoubleType(): "f64"}
+    return f"v{vector.count}{names.get(vector.element) or str(vector.element)}"
+
+
+def add(b: ir.IRBuilder, x: ir.Value, y: ir.Value) -> ir.Value:
+    """X + y; integers wrap."""
+    return b.add(x, y) if x.type.element == I64 else b.fadd(x, y)
 
 
 def multiply_add(b: ir.IRBuilder, x: ir.Value, y: ir.Value, z: ir.Value) -> ir.Value:
-    """X * y + z, fused where the processor can."""
+    """X * y + z, fused where the processor can; integers wrap."""
+    if x.type.element == I64:
+        return b.add(b.mul(x, y), z)
     # fmuladd, not fma: without an FMA unit the latter is a call into libm for every lane.
     signature = ir.FunctionType(x.type, [x.type] * 3)
     name = f"llvm.fmuladd.{_suffix(x.type)}"
@@ -96,9 +157,9 @@ def multiply_add(b: ir.IRBuilder, x: ir.Value, y: ir.Value, z: ir.Value) -> ir.V
 
 
 def at_least(b: ir.IRBuilder, value: ir.Value, floor: ir.Value) -> ir.Value:
-    """The larger of a scalar or vector and the float whose bits the integer ``floor`` holds.
+    """The larger of a scalar or vector and the number whose bits the integer ``floor`` holds.
 
-    NaN stays NaN: it is not below the floor, and one instruction says so.
+    NaN stays NaN: it is not below the floor, and one instruction says so. Integers are signed.
     """
     vector = isinstance(value.type, ir.VectorType)
     scalar = value.type.element if vector else value.type
@@ -106,7 +167,20 @@ def at_least(b: ir.IRBuilder, value: ir.Value, floor: ir.Value) -> ir.Value:
     least = b.bitcast(bits, scalar)
     if vector:
         least = splat(b, least, value.type.count)
-    return b.select(b.fcmp_ordered(">", least, value), least, value)
+    compare = b.icmp_signed if scalar == I64 else b.fcmp_ordered
+    return b.select(compare(">", least, value), least, value)
+
+
+def dot_pairs(b: ir.IRBuilder, x: ir.Value, y: ir.Value, z: ir.Value) -> ir.Value:
+    """Z plus, in each lane, both products of two pairs of bfloat16: x and y are 32-bit integers.
+
+    Denormal numbers count as zeros, and sums below float32's normal range become zeros.
+    """
+    pairs = ir.VectorType(_BFLOAT, 2 * z.type.count)
+    signature = ir.FunctionType(z.type, [z.type, pairs, pairs])
+    name = f"llvm.x86.avx512bf16.dpbf16ps.{32 * z.type.count}"
+    function = cgutils.get_or_insert_function(b.module, signature, name)
+    return b.call(function, [z, b.bitcast(x, pairs), b.bitcast(y, pairs)])
 
 
 def prefix_mask(b: ir.IRBuilder, lanes: int, valid: ir.Value) -> ir.Value:

@@ -7,8 +7,10 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from fastconv.cpu.simd.conversions import rounded_to_bfloat
 from fastconv.cpu.simd.emit import (
     I1,
+    I32,
     I64,
     as_pointer,
     literals,
@@ -77,15 +79,25 @@ def _pitched_store(tile, rows, m, vectors, run_of):
     return types.void(tile, rows, types.int64, m, vectors, types.int64), codegen
 
 
+def _stored_size(tile):
+    """Bytes of an element as it leaves: sums over pairs of bfloat16 are rounded to one."""
+    return 2 if tile.pairs else size_of(tile.dtype)
+
+
+def _stored(b, tile, vector):
+    """A vector of ``tile`` as it leaves."""
+    return rounded_to_bfloat(b, vector) if tile.pairs else vector
+
+
 def _store_vectors(b, value, tile, places, pitch, columns, valid):
     """For each (base, i, k), store ``columns`` vectors from number k on at base + i * pitch."""
-    lanes, size = tile.lanes, size_of(tile.dtype)
+    lanes, size = tile.lanes, _stored_size(tile)
     runs = [(b.add(base, b.mul(pitch, I64(i))), first) for base, i, first in places]
 
     def vectors():
         for address, first in runs:
             for j in range(columns):
-                vector = b.extract_value(value, first + j)
+                vector = _stored(b, tile, b.extract_value(value, first + j))
                 yield j, vector, b.add(address, I64(j * lanes * size))
 
     whole = b.icmp_signed(">=", valid, I64(columns * lanes))
@@ -113,7 +125,7 @@ def store_columns(typingctx, tile, rows, lane_pitch, m, vectors):
         m.literal_value,
         vectors.literal_value,
         tile.lanes,
-        size_of(tile.dtype),
+        _stored_size(tile),
     )
 
     def codegen(context, b, signature, args):
@@ -137,8 +149,13 @@ def store_columns(typingctx, tile, rows, lane_pitch, m, vectors):
                     for lane, column in enumerate(transposed(b, block)):
                         shift = b.mul(pitch, I64(j * lanes + lane))
                         address = b.add(b.add(base, shift), I64(first * size))
+                        column = _stored(b, tile, column)
                         if filled == lanes:
-                            b.store(column, as_pointer(b, address, vector), align=1)
+                            b.store(column, as_pointer(b, address, column.type), align=1)
+                        elif filled == 1:
+                            # LLVM 20 makes 32 bits of a masked store of one lane of 16.
+                            scalar = b.extract_element(column, I32(0))
+                            b.store(scalar, as_pointer(b, address, scalar.type), align=1)
                         else:
                             masked_store(b, column, address, mask)
         return context.get_dummy_value()
@@ -226,6 +243,23 @@ def copy_pairs(typingctx, target, source, valid, bits, lanes):
         high = masked_load(b, b.add(start, I64(n * size)), vector, high_mask)
         value = shuffle(b, low, high, list(range(0, 2 * n, 2)))
         masked_store(b, value, out, prefix_mask(b, n, count))
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.int64, bits, lanes), codegen
+
+
+@intrinsic(prefer_literal=True)
+def zip_vectors(typingctx, target, first, second, bits, lanes):
+    """Write ``lanes`` elements at ``first`` and as many at ``second``, by turns, at ``target``."""
+    if not literals(bits, lanes):
+        return None
+    n, element = lanes.literal_value, ir.IntType(bits.literal_value)
+
+    def codegen(context, b, signature, args):
+        vector = ir.VectorType(element, n)
+        x, y = (b.load(as_pointer(b, address, vector), align=1) for address in args[1:3])
+        both = shuffle(b, x, y, [i + n * side for i in range(n) for side in range(2)])
+        b.store(both, as_pointer(b, args[0], both.type), align=1)
         return context.get_dummy_value()
 
     return types.void(types.int64, types.int64, types.int64, bits, lanes), codegen

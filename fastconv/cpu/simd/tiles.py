@@ -7,17 +7,17 @@ from numba import types
 from numba.extending import intrinsic
 
 from fastconv.cpu.simd.emit import (
-    I32,
     I64,
     Tile,
+    add,
     as_pointer,
     at_least,
+    dot_pairs,
     literals,
     llvm_scalar,
     masked_load,
     multiply_add,
     prefix_mask,
-    scalar_of,
     shuffle,
     size_of,
     splat,
@@ -29,7 +29,7 @@ def zeros(typingctx, bits, lanes, count):
     """A tile of ``count`` vectors of zeros."""
     if not literals(bits, lanes, count):
         return None
-    tile = Tile(scalar_of(bits), lanes.literal_value, count.literal_value)
+    tile = Tile(bits, lanes.literal_value, count.literal_value)
 
     def codegen(context, b, signature, args):
         return ir.Constant(context.get_value_type(tile), None)
@@ -42,7 +42,7 @@ def load_tile(typingctx, address, bits, lanes, count):
     """The tile of ``count`` vectors that lie one after the other at ``address``."""
     if not literals(bits, lanes, count):
         return None
-    tile = Tile(scalar_of(bits), lanes.literal_value, count.literal_value)
+    tile = Tile(bits, lanes.literal_value, count.literal_value)
 
     def codegen(context, b, signature, args):
         array = context.get_value_type(tile)
@@ -62,7 +62,7 @@ def repeat_rows(typingctx, address, bits, lanes, m, vectors):
     if not literals(bits, lanes, m, vectors):
         return None
     rows, columns = m.literal_value, vectors.literal_value
-    tile = Tile(scalar_of(bits), lanes.literal_value, rows * columns)
+    tile = Tile(bits, lanes.literal_value, rows * columns)
 
     def codegen(context, b, signature, args):
         array = context.get_value_type(tile)
@@ -84,7 +84,7 @@ def repeat_columns(typingctx, address, bits, lanes, m, vectors):
     if not literals(bits, lanes, m, vectors):
         return None
     rows, columns = m.literal_value, vectors.literal_value
-    tile = Tile(scalar_of(bits), lanes.literal_value, rows * columns)
+    tile = Tile(bits, lanes.literal_value, rows * columns)
 
     def codegen(context, b, signature, args):
         scalar, size = llvm_scalar(tile.dtype), size_of(tile.dtype)
@@ -108,7 +108,7 @@ def add_tile(typingctx, tile, address):
         for i in range(tile.count):
             vector = b.extract_value(value, i)
             pointer = as_pointer(b, b.add(args[1], I64(i * tile.lanes * size)), vector.type)
-            total = b.fadd(vector, b.load(pointer, align=1))
+            total = add(b, vector, b.load(pointer, align=1))
             value = b.insert_value(value, total, i)
         return value
 
@@ -132,9 +132,9 @@ def store_tile(typingctx, tile, address):
 
 @intrinsic
 def raised(typingctx, value, floor):
-    """A tile, or a scalar, with all that is less than a float at that float: an activation's floor.
+    """A tile, or a scalar, with all that is less than a number at that: an activation's floor.
 
-    ``floor`` is the float's bits as an integer: see `Operands.floor`. NaN stays NaN.
+    ``floor`` is the number's bits as an integer: see `Operands.floor`. NaN stays NaN.
     """
 
     def codegen(context, b, signature, args):
@@ -161,7 +161,7 @@ def outer(typingctx, tile, rows, offset, pitch, fixed, m, b_rows, b_offset, vect
     """
     if not literals(fixed, m, vectors):
         return None
-    count, dtype, lanes, size = m.literal_value, tile.dtype, tile.lanes, size_of(tile.dtype)
+    count, lanes, size = m.literal_value, tile.lanes, size_of(tile.dtype)
     known = fixed.literal_value
     columns = [(q, j) for q in range(len(b_rows)) for j in range(vectors.literal_value)]
     if len(rows) * count * len(columns) != tile.count:
@@ -171,7 +171,7 @@ def outer(typingctx, tile, rows, offset, pitch, fixed, m, b_rows, b_offset, vect
 
     def codegen(context, b, signature, args):
         value, bases, shift, step, _, _, b_bases, b_shift, _ = args
-        scalar = llvm_scalar(dtype)
+        scalar, add_product = tile.factor, dot_pairs if tile.pairs else multiply_add
         vector = ir.VectorType(scalar, lanes)
 
         def load(q, j):
@@ -192,7 +192,7 @@ def outer(typingctx, tile, rows, offset, pitch, fixed, m, b_rows, b_offset, vect
                 left = splat(b, b.load(as_pointer(b, address, scalar), align=1), lanes)
                 for j, column in enumerate(right):
                     k = (r * count + i) * len(right) + j
-                    total = multiply_add(b, left, column, b.extract_value(value, k))
+                    total = add_product(b, left, column, b.extract_value(value, k))
                     value = b.insert_value(value, total, k)
         return value
 
@@ -246,10 +246,10 @@ def add_sums(typingctx, tile, address):
             while width:
                 low = shuffle(b, vector, vector, list(range(width)))
                 high = shuffle(b, vector, vector, list(range(width, 2 * width)))
-                vector = b.fadd(low, high)
+                vector = add(b, low, high)
                 width //= 2
-            pointer = as_pointer(b, b.add(args[1], I64(i * size)), llvm_scalar(tile.dtype))
-            total = b.fadd(b.load(pointer, align=1), b.extract_element(vector, I32(0)))
+            pointer = as_pointer(b, b.add(args[1], I64(i * size)), vector.type)
+            total = add(b, b.load(pointer, align=1), vector)
             b.store(total, pointer, align=1)
         return context.get_dummy_value()
 
