@@ -186,7 +186,7 @@ def _timed(
     winograd = options.current().winograd
     arrays = arrays._replace(activation=None)  # which costs the same in all
     names = elements.candidates(pass_name, g, arrays, winograd)
-    what = f"{pass_name} {g} {arrays} {threads.allowed()}"
+    what = f"{pass_name} {g} {arrays} {threads.allowed()} {names}"
     choice = tuning.remembered(what, names)
     if choice is None:
         programs = {name: plan(pass_name, g, arrays, name, winograd).program for name in names}

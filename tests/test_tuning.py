@@ -68,7 +68,7 @@ def test_winograd_is_no_candidate_where_it_is_forbidden(timed: list[tuple[str, .
     arrays = given("forward")
     with fastconv.options(autotune=True, winograd=False):
         compute(CASE, "forward", *arrays)
-    with fastconv.options(autotune=True, threads=1):
+    with fastconv.options(autotune=True):
         compute(CASE, "forward", *arrays)
     assert timed == [("direct", "im2col"), ("direct", "im2col", "winograd")]
 
