@@ -22,8 +22,9 @@ from fastconv.cpu.bands import (
     three,
     three_axes,
 )
-from fastconv.cpu.depthwise import CHANNELS, GATHER, GATHERED, GATHERED_BYTES, PIXELS, refusal
+from fastconv.cpu.depthwise import refusal
 from fastconv.cpu.operands import Operands
+from fastconv.cpu.plane_tiles import CHANNELS, GATHER, GATHERED, GATHERED_BYTES, PIXELS
 from fastconv.cpu.planning import block_table, parts_for
 from fastconv.cpu.program import Constant, Step, compiled
 from fastconv.cpu.staging import (
