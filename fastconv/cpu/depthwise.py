@@ -255,7 +255,7 @@ def _woven(
     """Sums of each phase in the slot's memory, rows of one phase of rows after the other."""
     down, along, size = three(arrays.y[2:], 0)
     lengths = {columns.start: columns.length for _, _, columns in parts}
-    run = (max(*lengths.values(), width) + arrays.lanes) * size // 64 * 64
+    run = -(-max(*lengths.values(), width) * size // 64) * 64
     groups = {rows.start: rows.length for _, rows, _ in parts}
     row = run * len(lengths)
     group = band.rows * row
