@@ -104,6 +104,25 @@ def _clear_rows(target, first, last, pitch, bits, lanes):
     return run
 
 
+def clear_outside(target, inside, bands, low, high, height, pitch, bits, lanes):
+    """Zero the rows of a plane that lie outside the image: all, or those around low to high."""
+    raise NotImplementedError("compiled code only")
+
+
+@overload(clear_outside, prefer_literal=True, jit_options={"forceinline": True})
+def _clear_outside(target, inside, bands, low, high, height, pitch, bits, lanes):
+    BITS, LANES = bits.literal_value, lanes.literal_value
+
+    def run(target, inside, bands, low, high, height, pitch, bits, lanes):
+        if not inside:
+            clear_rows(target, 0, height, pitch, BITS, LANES)
+        elif bands > 1:  # else nothing was ever written there
+            clear_rows(target, 0, low, pitch, BITS, LANES)
+            clear_rows(target, max(high, low), height, pitch, BITS, LANES)
+
+    return run
+
+
 @reads(*PLACES, *_SOURCE, "held", "channel", "start", "pixel", "count", "phases", "phase_target")
 def stage_rows(bits: int, lanes: int, step: int) -> Any:
     """Copy bands of rows with pixels contiguous, the phases of a stride ``step`` side by side.
@@ -132,13 +151,13 @@ def stage_rows(bits: int, lanes: int, step: int) -> Any:
                 for t in range(depth_taps):
                     d = o * depth_move + t * depth_gap - depth_before
                     source = origin + c * channel + d * depth + high * row
-                    if not 0 <= d < D:
-                        clear_rows(target, 0, height, pitch, bits, lanes)
+                    inside = 0 <= d < D
+                    clear_outside(
+                        target, inside, bands, low_row, high_row, height, pitch, bits, lanes
+                    )
+                    if not inside:
                         target += plane
                         continue
-                    if bands > 1:  # else nothing was ever written there
-                        clear_rows(target, 0, low_row, pitch, bits, lanes)
-                        clear_rows(target, max(high_row, low_row), height, pitch, bits, lanes)
                     if step:
                         outs = simd.lookup(target, phase_target, 0, step - 1, step)
                         if count <= step * lanes:
@@ -198,13 +217,11 @@ def stage_channels(bits: int, lanes: int, vectors: int) -> Any:
             for t in range(depth_taps):
                 d = o * depth_move + t * depth_gap - depth_before
                 source = origin + d * depth + high * row
-                if not 0 <= d < D:
-                    clear_rows(target, 0, height, pitch, bits, lanes)
+                inside = 0 <= d < D
+                clear_outside(target, inside, bands, low_row, high_row, height, pitch, bits, lanes)
+                if not inside:
                     target += plane
                     continue
-                if bands > 1:  # else nothing was ever written there
-                    clear_rows(target, 0, low_row, pitch, bits, lanes)
-                    clear_rows(target, max(high_row, low_row), height, pitch, bits, lanes)
                 for i in range(low_row, high_row):
                     to, line_from = target + i * pitch + left, source + i * row
                     if here >= vectors * lanes:

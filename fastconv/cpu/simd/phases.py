@@ -33,23 +33,14 @@ def split(typingctx, targets, source, valid, bits, lanes):
 
     def codegen(context, b, signature, args):
         outs, start, count = args[:3]
-        size = size_of(scalar_of(bits))
         vector = ir.VectorType(llvm_scalar(scalar_of(bits)), n)
-        places = [b.add(start, I64(i * n * size)) for i in range(apart)]
         pointers = [as_pointer(b, out, vector) for out in cgutils.unpack_tuple(b, outs, apart)]
 
-        def store(loaded):
+        def deal(loaded):
             for first, pointer in enumerate(pointers):
                 b.store(_every(b, loaded, first, n), pointer, align=1)
 
-        whole = b.icmp_signed(">=", count, I64(n * apart))
-        with b.if_else(whole) as (full, partial):
-            with full:
-                store([b.load(as_pointer(b, place, vector), align=1) for place in places])
-            with partial:
-                masks = [prefix_mask(b, n, b.sub(count, I64(i * n))) for i in range(apart)]
-                pairs = zip(places, masks, strict=True)
-                store([masked_load(b, place, vector, mask) for place, mask in pairs])
+        _with_run(b, start, count, vector, size_of(scalar_of(bits)), apart, deal)
         return context.get_dummy_value()
 
     return types.void(targets, types.int64, types.int64, bits, lanes), codegen
@@ -67,24 +58,30 @@ def every(typingctx, target, source, valid, step, bits, lanes):
 
     def codegen(context, b, signature, args):
         out, start, count = args[:3]
-        size = size_of(scalar_of(bits))
         vector = ir.VectorType(llvm_scalar(scalar_of(bits)), n)
         pointer = as_pointer(b, out, vector)
-        places = [b.add(start, I64(i * n * size)) for i in range(apart)]
         reach = b.sub(b.mul(count, I64(apart)), I64(apart - 1))  # from the first to the last
-        whole = b.icmp_signed(">=", reach, I64(n * apart))
-        with b.if_else(whole) as (full, partial):
-            with full:
-                loaded = [b.load(as_pointer(b, place, vector), align=1) for place in places]
-                b.store(_every(b, loaded, 0, n), pointer, align=1)
-            with partial:
-                masks = [prefix_mask(b, n, b.sub(reach, I64(i * n))) for i in range(apart)]
-                pairs = zip(places, masks, strict=True)
-                loaded = [masked_load(b, place, vector, mask) for place, mask in pairs]
-                b.store(_every(b, loaded, 0, n), pointer, align=1)
+
+        def pick(loaded):
+            b.store(_every(b, loaded, 0, n), pointer, align=1)
+
+        _with_run(b, start, reach, vector, size_of(scalar_of(bits)), apart, pick)
         return context.get_dummy_value()
 
     return types.void(types.int64, types.int64, types.int64, step, bits, lanes), codegen
+
+
+def _with_run(b, start, valid, vector, size, count, use):
+    """Call ``use`` with ``count`` vectors side by side: whole ones, or zero beyond ``valid``."""
+    n = vector.count
+    places = [b.add(start, I64(i * n * size)) for i in range(count)]
+    with b.if_else(b.icmp_signed(">=", valid, I64(n * count))) as (full, partial):
+        with full:
+            use([b.load(as_pointer(b, place, vector), align=1) for place in places])
+        with partial:
+            masks = [prefix_mask(b, n, b.sub(valid, I64(i * n))) for i in range(count)]
+            pairs = zip(places, masks, strict=True)
+            use([masked_load(b, place, vector, mask) for place, mask in pairs])
 
 
 def _every(b, loaded, first, n):
