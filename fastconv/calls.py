@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from ._results import LARGE, on_a_line
 from .cpu.convolution import Runnable
 from .cpu.recall import Memory
 
@@ -20,7 +21,7 @@ _empty = np.empty
 class ReadyCall:
     """A checked call: allocates the result and runs the program on it and two operands."""
 
-    __slots__ = ("__weakref__", "_axes", "_bias", "_dtype", "_program", "_shape")
+    __slots__ = ("__weakref__", "_axes", "_bias", "_dtype", "_large", "_program", "_shape")
 
     def __init__(self, program: Runnable, like: Array, bias: Array | None) -> None:
         self._program, self._dtype, self._bias = program, like.dtype, bias
@@ -29,10 +30,14 @@ class ReadyCall:
         plain = like.flags.c_contiguous
         self._shape = like.shape if plain else tuple(like.shape[axis] for axis in order)
         self._axes = None if plain else tuple(order.index(axis) for axis in range(like.ndim))
+        self._large = like.nbytes if like.nbytes >= LARGE else 0
 
     def __call__(self, x: Array, w: Array, bias: Array | None = None) -> Array:
         """Return the pass of source ``x`` and weights (or output gradient) ``w``."""
-        y = _empty(self._shape, self._dtype)
+        if self._large:
+            y = on_a_line(self._shape, self._dtype, self._large)
+        else:
+            y = _empty(self._shape, self._dtype)
         if self._axes is not None:
             y = y.transpose(self._axes)
         if bias is None:

@@ -12,6 +12,7 @@ from . import calls, options, tuning
 from ._arguments import one_of
 from ._arrays import Array, check_out, checked_array, checked_bias, checked_like
 from ._dtypes import element_of, narrowed, summed_in, widened
+from ._results import empty, new
 from .cpu import columns, convolution, elements, threads, workspaces
 from .cpu.convolution import Plan, Runnable
 from .cpu.elements import Arrays
@@ -130,7 +131,7 @@ class HostCall:
         """``out`` with a batch axis, checked, or a new array."""
         shape = result_shape(pass_name, g)
         if self._out is None:
-            return np.empty(shape, x.dtype) if pass_name == "weight_gradient" else new(shape, x)
+            return empty(shape, x.dtype) if pass_name == "weight_gradient" else new(shape, x)
         operands = self._arrays if bias is None else {**self._arrays, "bias": bias}
         check_out(self._out, shape if batched else shape[1:], operands)
         return self._out if batched else self._out[np.newaxis]
@@ -209,13 +210,6 @@ def _zeros(length: int, dtype: np.dtype[Any]) -> Array:
 
 def _no_bias(channels: int, like: Array) -> Array:
     return _zeros(channels, like.dtype)
-
-
-def new(shape: tuple[int, ...], like: Array) -> Array:
-    """A new array laid out as ``like`` is: channels contiguous, or in C order."""
-    if like.shape[1] > 1 and like.strides[1] == like.itemsize:
-        return np.moveaxis(np.empty((shape[0], *shape[2:], shape[1]), like.dtype), -1, 1)
-    return np.empty(shape, like.dtype)
 
 
 def forget() -> None:

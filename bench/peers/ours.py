@@ -11,6 +11,7 @@ from bench.peers.base import Call, Peer, conv_arguments
 from bench.suites import DTYPES
 from fastconv import host
 from fastconv._dtypes import element_of
+from fastconv._results import new
 from fastconv.cpu import elements
 from fastconv.cpu.elements import Arrays
 from fastconv.explain import Explanation
@@ -76,6 +77,6 @@ def algorithms(case: Case, pass_name: str) -> tuple[str, ...]:
     if pass_name == "weight":
         target = np.empty(g.weight_shape, x.dtype)
     else:
-        target = host.new(host.result_shape(DIRECTIONS[pass_name], g), source)
+        target = new(host.result_shape(DIRECTIONS[pass_name], g), source)
     arrays = Arrays(element_of(x.dtype), source.strides, weights.strides, target.strides)
     return elements.candidates(DIRECTIONS[pass_name], g, arrays, winograd=True)
