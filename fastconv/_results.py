@@ -1,16 +1,39 @@
-"""New arrays for results: how they lie in memory."""
+"""New arrays for results: where they lie in memory, and whose memory it was."""
 
 from math import prod
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from ._pool import Bytes, Pool
+
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
 LINE = 64  #: bytes of a cache line, and of the widest vector
-# NumPy's large arrays start 16 bytes into a line, so that every wide store touches two: 2 to 7 % of
-# the time of depthwise layers with channels last. Finding the line costs two microseconds.
-LARGE = 1 << 20  #: bytes from which a result starts on a line
+# Pages fresh from the system take a third of the time of a layer of few channels, unless a result
+# that is gone has left its own; and NumPy starts an array 16 bytes into a line, so that wide stores
+# touch two: 2 to 7 % of a depthwise layer. Both take three microseconds to mend.
+LARGE = 1 << 20  #: bytes from which a result lies on a line, in memory that is kept
+MOST_BYTES = 1 << 28  #: that are kept in all
+MOST = 64  #: results whose memory is kept
+
+# A block much longer than a result would be lost to others for as long as the result lives.
+_pool = Pool(MOST_BYTES, MOST, spare=1.125)
+kept_bytes = _pool.kept_bytes
+forget = _pool.forget
+
+
+class _Loan:
+    """Memory lent to a result and all its views: it goes back with the last of them."""
+
+    __slots__ = ("__array_interface__", "_memory")
+
+    def __init__(self, memory: Bytes) -> None:
+        self._memory = memory
+        self.__array_interface__ = memory.__array_interface__
+
+    def __del__(self) -> None:
+        _pool.give_back(self._memory)
 
 
 def new(shape: tuple[int, ...], like: Array) -> Array:
@@ -21,12 +44,13 @@ def new(shape: tuple[int, ...], like: Array) -> Array:
 
 
 def empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-    """`numpy.empty`, on a cache line where the array is large."""
+    """`numpy.empty`; a large array as `lent` gives it."""
     size = prod(shape) * dtype.itemsize
-    return np.empty(shape, dtype) if size < LARGE else on_a_line(shape, dtype, size)
+    return np.empty(shape, dtype) if size < LARGE else lent(shape, dtype, size)
 
 
-def on_a_line(shape: tuple[int, ...], dtype: np.dtype[Any], size: int) -> Array:
-    """An uninitialised array of ``size`` bytes that starts on a cache line."""
-    memory = np.empty(size + LINE, np.uint8)
-    return np.ndarray(shape, dtype, memory, -memory.ctypes.data % LINE)
+def lent(shape: tuple[int, ...], dtype: np.dtype[Any], size: int) -> Array:
+    """An uninitialised array of ``size`` bytes on a cache line, in memory kept from another."""
+    loan = _Loan(_pool.take(size + LINE))
+    start = -loan.__array_interface__["data"][0] % LINE
+    return np.ndarray(shape, dtype, np.asarray(loan), start)

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from ._results import LARGE, on_a_line
+from ._results import LARGE, lent
 from .cpu.convolution import Runnable
 from .cpu.recall import Memory
 
@@ -35,7 +35,7 @@ class ReadyCall:
     def __call__(self, x: Array, w: Array, bias: Array | None = None) -> Array:
         """Return the pass of source ``x`` and weights (or output gradient) ``w``."""
         if self._large:
-            y = on_a_line(self._shape, self._dtype, self._large)
+            y = lent(self._shape, self._dtype, self._large)
         else:
             y = _empty(self._shape, self._dtype)
         if self._axes is not None:

@@ -74,7 +74,11 @@ def open_call(
 
 
 def clear_cache() -> None:
-    """Forget all plans and free the memory kept between calls; kernels on disk stay."""
+    """Forget all plans and free the memory kept between calls; kernels on disk stay.
+
+    Kept are workspaces, and what large results (of 1 MiB or more) leave when they are gone, for
+    the next results of their size: at most 256 MiB of either.
+    """
     host.forget()
     device = sys.modules.get("fastconv.cuda.call")
     if device is not None:

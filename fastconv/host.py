@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from . import calls, options, tuning
+from . import _results, calls, options, tuning
 from ._arguments import one_of
 from ._arrays import Array, check_out, checked_array, checked_bias, checked_like
 from ._dtypes import element_of, narrowed, summed_in, widened
@@ -219,3 +219,4 @@ def forget() -> None:
     calls.forget()
     tuning.forget()
     workspaces.forget()
+    _results.forget()

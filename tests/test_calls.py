@@ -199,21 +199,3 @@ def test_calls_beside_clear_cache() -> None:
             fastconv.clear_cache()
         stop.set()
         assert all(future.result() > 0 for future in running)
-
-
-@pytest.mark.parametrize("layout", ["nchw", "nhwc"])
-def test_large_results_start_on_a_cache_line(layout):
-    x = np.ones((2, 16, 100, 100), np.float32)
-    if layout == "nhwc":
-        x = np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 1, -1)), -1, 1)
-    w = np.ones((16, 1, 3, 3), np.float32)
-    calls = {
-        "forward": lambda: fastconv.conv2d(x, w, padding=1, groups=16),
-        "input": lambda: fastconv.conv2d_input(x.shape, w, x, padding=1, groups=16),
-    }
-    for name, call in calls.items():
-        for known in (False, True):
-            y = call()
-            assert y.ctypes.data % 64 == 0, (name, known)
-            assert y.strides == x.strides
-            assert y.flags.writeable
