@@ -76,6 +76,7 @@ def test_table_has_a_line_a_suite_and_a_kind(tmp_path: Path) -> None:
     assert caption.startswith("Some CPU (znver9, 512-bit vectors), 4 cores, Numba 1.2.3, 20")
     assert "PyTorch 9.8.7 (4)" in caption
     assert "Of 4 cases 1 are under 1.00." in caption
+    assert "bound is 1.39 times the fastest peer, and fastconv 0.87 times." in caption
     assert "`direct` reaches 50 % of the measured multiply-add peak (median of 4)" in caption
 
 
