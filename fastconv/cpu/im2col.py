@@ -19,10 +19,12 @@ from fastconv.cpu.planning import (
     panel_tile,
     parts_for,
     row_loops,
+    source_loops,
     target_loops,
 )
 from fastconv.cpu.program import Constant, Step, compiled
 from fastconv.cpu.staging import OPERAND_W, View, Workspace, view_of
+from fastconv.cpu.woven import Woven, woven
 from fastconv.lowering import Correlation, Lowered
 
 _COLUMN_BYTES = 600_000  # of a column block, that stay in the second-level cache
@@ -35,22 +37,34 @@ _PARTIAL_BYTES = 1 << 24  # bytes of partial sums that splitting the pixels may 
 def correlate(low: Lowered, arrays: Operands, space: Workspace, threads: int) -> list[Step]:
     """The steps of a forward pass or an input gradient."""
     steps, x = stage(low, arrays, space, pixels_contiguous=False)
+    if (how := _weaving(low, arrays)) is not None:
+        return steps + _panel_steps(low, low.parts[-1], arrays, x, space, threads, how)
     for part in low.parts:
         steps += _part_steps(low, part, arrays, x, space, threads)
     return steps
 
 
+def _weaving(low: Lowered, arrays: Operands) -> Woven | None:
+    """How panels of pixels weave the target, or None."""
+    if low.groups > 1 or low.target_channels < 2:
+        return None
+    return woven(low, arrays)
+
+
 def panels_suit(low: Lowered, arrays: Operands) -> bool:
     """Whether panels of pixels beat direct convolution, whose tiles read the image where it lies.
 
-    They do where pixels are contiguous and either there is one tap, so that a panel is a plain copy
+    They do where they weave a strided target, which direct convolution fills and then scatters
+    to; where pixels are contiguous and either there is one tap, so that a panel is a plain copy
     of what memory spreads over all channels, or channels lie at such a distance that they meet in
     few sets of the first-level cache. Images of few pixels fill panels badly.
     """
     part = low.parts[-1]
-    if low.groups > 1 or len(low.parts) > 1 or arrays.y[-1] != arrays.size:
-        return False
     if low.target_channels < arrays.lanes or low.source_channels < arrays.lanes:
+        return False
+    if _weaving(low, arrays) is not None and not arrays.channels_last:
+        return True
+    if low.groups > 1 or len(low.parts) > 1 or arrays.y[-1] != arrays.size:
         return False
     one_tap = len(part.taps) == 1 and arrays.x[-1] == arrays.size
     # A tile reads up to two lines of each channel; the cache has 64 sets of 8 lines.
@@ -66,7 +80,7 @@ def _part_steps(
 ) -> list[Step]:
     y = view_of(arrays.y)
     if low.groups == 1 and part.taps and y.spatial[-1] * part.axes[-1].step == arrays.size:
-        return _panel_steps(low, part, arrays, x, y, space, threads)
+        return _panel_steps(low, part, arrays, x, space, threads)
     source, target = row_loops(part, low.N, x, y), target_loops(part, low.N, y)
     length = target.pixels.length
     pixels = len(target.y_rows) * length
@@ -125,14 +139,18 @@ def _panel_steps(
     part: Correlation,
     arrays: Operands,
     x: View,
-    y: View,
     space: Workspace,
     threads: int,
+    how: Woven | None = None,
 ) -> list[Step]:
-    """Correlate one part of a target whose pixels are contiguous, panel by panel."""
-    source, target = loops(part, low.N, x, y, any_axis=False), target_loops(part, low.N, y)
-    if target.pixels.y_step != arrays.size:
-        target = loops(part, low.N, y, y, any_axis=False)
+    """Correlate one part of a target whose pixels are contiguous, or woven, panel by panel."""
+    y = view_of(arrays.y)
+    if how is not None:
+        source, target = source_loops(part, low.N, x), row_loops(part, low.N, x, y)
+    else:
+        source, target = loops(part, low.N, x, y, any_axis=False), target_loops(part, low.N, y)
+        if target.pixels.y_step != arrays.size:
+            target = loops(part, low.N, y, y, any_axis=False)
     pixels = len(target.y_rows) * target.pixels.length
     shape = panel_tile(pixels, low.target_channels, arrays.lanes)
     panel_pixels = shape.vectors * arrays.lanes
@@ -149,6 +167,8 @@ def _panel_steps(
     units = runs * block_parts
     tile_bytes = shape.m * panel_pixels * arrays.size
     waiting = tile_bytes * (len(blocks.group) if chunk < low.source_channels else 0)
+    fills = shape.m * arrays.lanes * arrays.size if how is not None else 0
+    scratch_bytes = tile_bytes + fills + waiting
     mode = {1: pixel_panels.RUNS, 2: pixel_panels.PAIRS}.get(
         source.pixels.x_step // arrays.size, pixel_panels.GATHERED
     )
@@ -172,14 +192,19 @@ def _panel_steps(
         "y_length": target.pixels.length,
         "y_channel": y.channel,
         "floor": arrays.floor,
-        "scratch": space.take((tile_bytes + waiting) * slots),
-        "scratch_bytes": tile_bytes + waiting,
+        "image_rows": len(target.y_rows) // max(low.N, 1),
+        "trails": np.zeros(1, np.int64) if how is None else how.trails,
+        "lead": 0 if how is None else how.lead,
+        "span": panel_pixels * arrays.size * prod(low.parts[0].counts) // prod(part.counts),
+        "scratch": space.take(scratch_bytes * slots),
+        "scratch_bytes": scratch_bytes,
     }
     constants |= _gathering(low, part, x, source.x_rows, source.pixels)
     constants |= _columns(chunk * taps * panel_pixels * arrays.size, slots, space)
     kernel = compiled(
-        pixel_panels.correlate, arrays.bits, arrays.lanes, shape.m, shape.vectors, mode
-    )
+        pixel_panels.correlate,
+        arrays.bits, arrays.lanes, shape.m, shape.vectors, mode, 0 if how is None else how.apart,
+    )  # fmt: skip
     return [pack, bias, Step(kernel, units, constants)]
 
 

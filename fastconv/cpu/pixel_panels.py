@@ -14,6 +14,7 @@ from numba.extending import overload
 
 from fastconv.cpu import simd, tile
 from fastconv.cpu.program import reads
+from fastconv.cpu.woven import deliver_woven
 
 RUNS, PAIRS, GATHERED = 0, 1, 2  #: pixels side by side, every other one, at any pitch
 
@@ -76,18 +77,21 @@ def _gather_panel(target, image, window, pixel, count, vectors, bits, lanes, mod
     "units", "block_parts", "run_panels", "pixels", "x_rows", "x_count", "length", "x_step",
     "channels", "chunk_channels", "x_channel", "taps", "tap_table", "staged", "x_offset",
     "blocks", "weights", "block_bytes", "bias_from", "y_blocks", "y_rows", "y_length", "y_channel",
+    "image_rows", "trails", "lead", "span",
     "floor", "columns", "columns_bytes", "scratch", "scratch_bytes",
 )  # fmt: skip
-def correlate(bits: int, lanes: int, m: int, vectors: int, mode: int) -> Any:
+def correlate(bits: int, lanes: int, m: int, vectors: int, mode: int, apart: int) -> Any:
     """Correlate: tiles of ``m`` output channels by a panel of ``vectors`` vectors of pixels.
 
     A unit is a run of panels, counted through all images, by a part of the blocks of channels. Long
     reductions are cut by input channels: a panel's sums wait in the scratch from one chunk to the
-    next.
+    next. Where ``apart`` is not 0, results lie so many elements apart and are woven with what fills
+    the rest of the target.
     """
     fields = len(correlate.fields)  # type: ignore[attr-defined]
     size = bits // 8
     width = vectors * lanes
+    steps = max(apart, 1)
     line = width * size
     count = m * vectors
     tile_bytes = m * line
@@ -96,12 +100,14 @@ def correlate(bits: int, lanes: int, m: int, vectors: int, mode: int) -> Any:
         (units, block_parts, run_panels, pixels, x_rows, x_count, length, x_step,
          channels, chunk_channels, x_channel, taps, tap_table, staged, x_offset,
          blocks, weights, block_bytes, bias_from, y_blocks, y_rows, y_length, y_channel,
-         floor, columns, columns_bytes, scratch,
+         image_rows, trails, lead, span, floor, columns, columns_bytes, scratch,
          scratch_bytes) = simd.words(args, fields)  # fmt: skip
         source = (workspace if staged else x) + x_offset
         panel = workspace + columns + slot * columns_bytes
         spill = workspace + scratch + slot * scratch_bytes
-        waiting = spill + tile_bytes
+        fills = spill + tile_bytes
+        waiting = fills + (m * lanes * size if apart else 0)
+        woven = (y_rows, y_length, y_channel, image_rows, trails, lead)
         for unit in range(slot * units // slots, (slot + 1) * units // slots):
             run, block_part = unit // block_parts, unit % block_parts
             first_block = block_part * blocks // block_parts
@@ -110,7 +116,7 @@ def correlate(bits: int, lanes: int, m: int, vectors: int, mode: int) -> Any:
             for pixel in range(run * run_panels * width, end, width):
                 here = min(width, pixels - pixel)
                 row, q = pixel // y_length, pixel % y_length
-                inside = here == width and q + width <= y_length
+                inside = not apart and here == width and q + width <= y_length
                 for first_channel in range(0, channels, chunk_channels):
                     held = min(chunk_channels, channels - first_channel)
                     image = (source + first_channel * x_channel, x_rows, length, x_step)
@@ -123,6 +129,7 @@ def correlate(bits: int, lanes: int, m: int, vectors: int, mode: int) -> Any:
                     later = image[0] + simd.word(x_rows, after // length % x_count)
                     later += after % length * x_step
                     later_step = x_channel if taps == 1 else 0
+                    spread = min(64, span * m // (held * taps))
                     for block in range(first_block, last_block):
                         sums_at = waiting + (block - first_block) * tile_bytes
                         if first_channel == 0:
@@ -136,11 +143,23 @@ def correlate(bits: int, lanes: int, m: int, vectors: int, mode: int) -> Any:
                             for i in range(m):
                                 for j in range(0, line, 64):
                                     simd.prefetch_target(to + i * y_channel + j)
-                        sums = tile.contract_ahead(
-                            sums, (packed + block * block_bytes,), size, size, m, (panel,), vectors,
-                            held * taps, m * size,
-                            later + (block - first_block) * 64 % (width * x_step + 63), later_step,
-                        )  # fmt: skip
+                        ahead = later + (block - first_block) * 64 % (width * x_step + 63)
+                        if apart:
+                            # What will be written is asked for channel by channel: see `spread`.
+                            depth = held * taps
+                            for i in range(m):
+                                first, last = i * depth // m, (i + 1) * depth // m
+                                sums = tile.contract_between(
+                                    sums, (packed + block * block_bytes + first * m * size,),
+                                    size, size, m, (panel + first * line,), vectors,
+                                    last - first, m * size, ahead + first * later_step, later_step,
+                                    to + i * y_channel, spread,
+                                )  # fmt: skip
+                        else:
+                            sums = tile.contract_ahead(
+                                sums, (packed + block * block_bytes,), size, size, m, (panel,),
+                                vectors, held * taps, m * size, ahead, later_step,
+                            )  # fmt: skip
                         if not is_last:
                             simd.store_tile(sums, sums_at)
                             continue
@@ -149,6 +168,15 @@ def correlate(bits: int, lanes: int, m: int, vectors: int, mode: int) -> Any:
                             simd.store_windows(sums, (to,), y_channel, m, vectors, width)
                             continue
                         simd.store_tile(sums, spill)
+                        if apart:
+                            start = workspace + bias_from + block * m * size
+                            fill = simd.repeat_columns(start, bits, lanes, m, 1)
+                            simd.store_tile(simd.raised(fill, floor), fills)
+                            deliver_woven(
+                                spill, fills, target, pixel, here, woven, m, line, bits, lanes,
+                                steps,
+                            )  # fmt: skip
+                            continue
                         at, from_row, from_q = 0, row, q
                         while at < here:
                             part = min(y_length - from_q, here - at)

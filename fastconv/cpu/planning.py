@@ -61,6 +61,12 @@ def target_loops(part: Correlation, N: int, y: View) -> Loops:
     return _tabled(_merged(targets, keep_last=False), origin)
 
 
+def source_loops(part: Correlation, N: int, x: View) -> Loops:
+    """The loops of ``part`` over what it reads alone, merged but for the last axis."""
+    axes, _ = _axes(part, N, x, x)
+    return _tabled(_merged([Axis(a.length, a.x_step, a.x_step) for a in axes], keep_last=True), 0)
+
+
 def merged_loops(axes: list[Axis]) -> Loops:
     """The loops over ``axes`` in the order of the target's memory, merged as far as they can be."""
     ordered = sorted(axes, key=lambda axis: -abs(axis.y_step))

@@ -160,6 +160,37 @@ def _contract_ahead(tile, rows, pitch, fixed, m, b_rows, vectors, count, step, l
     return run
 
 
+def contract_between(
+    tile, rows, pitch, fixed, m, b_rows, vectors, count, step, later, later_step, target, spread
+):
+    """`contract_ahead`, which with step ``i`` asks for the line at ``target + i * spread``, too.
+
+    That line will be written.
+    """
+    raise NotImplementedError("compiled code only")
+
+
+@overload(contract_between, prefer_literal=True, inline="always")
+def _contract_between(
+    tile, rows, pitch, fixed, m, b_rows, vectors, count, step, later, later_step, target, spread
+):
+    if not isinstance(vectors, types.IntegerLiteral):
+        return None
+    FIXED, M, V = fixed.literal_value, m.literal_value, vectors.literal_value
+    columns = V * tile.lanes * tile.dtype.bitwidth // 8
+
+    def run(
+        tile, rows, pitch, fixed, m, b_rows, vectors, count, step, later, later_step, target, spread
+    ):
+        for i in range(count):
+            simd.prefetch_line(later + i * later_step)
+            simd.prefetch_target(target + i * spread)
+            tile = simd.outer(tile, rows, i * step, pitch, FIXED, M, b_rows, i * columns, V)
+        return tile
+
+    return run
+
+
 def contract_windows(tile, weights, m, b_rows, vectors, count, step, taps, table):
     """Sum over ``count`` channels and ``taps`` taps: packed scalars times windows of an image.
 
