@@ -9,6 +9,7 @@ from pathlib import Path
 import numba
 from llvmlite import binding as llvm
 
+from .cpu import threads
 from .cpu.simd import VECTOR_BITS
 
 # The extensions that decide how wide a kernel's vectors are and what they can do.
@@ -32,7 +33,7 @@ class Machine:
     threads : int
         Threads that a parallel kernel runs on.
     threading_layer : str
-        What runs them.
+        What runs them, or "none" where there is only one.
     gpu : str or None
         The name of the first CUDA device.
     cache_folder : str
@@ -63,14 +64,13 @@ def machine_info() -> Machine:
     >>> machine_info().vector_bits in (128, 256, 512)
     True
     """
-    threads = numba.get_num_threads()  # this starts the threading layer, which then has a name
     return Machine(
         processor=_processor_name(),
         target=numba.config.CPU_NAME or llvm.get_host_cpu_name(),
         features=_features(),
         vector_bits=VECTOR_BITS,
-        threads=threads,
-        threading_layer=numba.threading_layer(),
+        threads=threads.allowed(),
+        threading_layer=threads.layer(),
         gpu=_gpu_name(),
         cache_folder=numba.config.CACHE_DIR or "__pycache__, beside each module",
     )

@@ -127,3 +127,26 @@ if __name__ == "__main__":
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no fork on Windows")
 def test_first_use_after_a_fork() -> None:
     assert run_script(FIRST_USE_AFTER_FORK) == "True\n"
+
+
+# Numba's tbb layer, once started with one worker, hangs the exit of a process that has forked.
+FORK_WITH_ONE_THREAD = """
+import os
+import numpy as np
+import fastconv
+from fastconv.machine import machine_info
+
+x = np.ones((4, 24, 30, 30), np.float32)
+w = np.ones((40, 24, 3, 3), np.float32)
+print(machine_info().threading_layer)
+alone = fastconv.conv2d(x, w, padding=1)
+child = os.fork()
+if not child:
+    os._exit(0 if np.array_equal(fastconv.conv2d(x, w, padding=1), alone) else 1)
+print(os.waitpid(child, 0)[1])
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no fork on Windows")
+def test_a_process_of_one_thread_that_forked_ends() -> None:
+    assert run_script(FORK_WITH_ONE_THREAD, timeout=120, NUMBA_NUM_THREADS="1") == "none\n0\n"

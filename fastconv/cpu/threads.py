@@ -55,12 +55,22 @@ def most() -> int:
 def allowed() -> int:
     """The workers that a call made here and now may use."""
     limit = current().threads
-    if limit == 1:
+    # A layer of one worker is better never started: at the end of a process that has forked,
+    # Numba's tbb waits for that worker for ever.
+    if limit == 1 or most() == 1:
         return 1
     granted = int(numba.get_num_threads())
     if _forked and numba.threading_layer() != "tbb":
         return 1  # a parent's OpenMP or workqueue threads did not follow into this process
     return granted if limit is None else min(limit, granted)
+
+
+def layer() -> str:
+    """The name of what runs parallel loops, which this starts; "none" where nothing does."""
+    if most() == 1:
+        return "none"
+    numba.get_num_threads()
+    return str(numba.threading_layer())
 
 
 def enter() -> bool:
