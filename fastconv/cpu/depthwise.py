@@ -11,7 +11,7 @@ from math import prod
 
 import numpy as np
 
-from fastconv.cpu import plane_staging, planes
+from fastconv.cpu import depthwise_open, plane_staging, planes
 from fastconv.cpu.bands import (
     Band,
     Planes,
@@ -22,7 +22,7 @@ from fastconv.cpu.bands import (
     three_axes,
 )
 from fastconv.cpu.operands import Operands, pack_bias, weight_lanes
-from fastconv.cpu.plane_tiles import GATHERED, PIXELS, Tile, best_tile, column, extents
+from fastconv.cpu.plane_tiles import GATHERED, OPEN, PIXELS, Tile, best_tile, column, extents
 from fastconv.cpu.planning import block_table
 from fastconv.cpu.program import Constant, Step, compiled
 from fastconv.cpu.staging import OPERAND_W, Workspace, pack_step
@@ -50,6 +50,8 @@ def cycles(pass_name: str, low: Lowered, arrays: Operands) -> float:
 def correlate(low: Lowered, arrays: Operands, space: Workspace, threads: int) -> list[Step]:
     """The steps of a forward pass or an input gradient."""
     tile = best_tile(low, arrays)
+    if tile.lanes == OPEN:
+        return depthwise_open.correlate(low, arrays, tile, space)
     width = tile.vectors * arrays.lanes
     own = Workspace()
     make = _channels if tile.lanes else _pixels

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastconv.cpu import plane_gradient, simd
+from fastconv.cpu import depthwise_open, plane_gradient, simd
 from fastconv.cpu.bands import (
     OPERAND_OWN,
     Band,
@@ -24,7 +24,7 @@ from fastconv.cpu.bands import (
 )
 from fastconv.cpu.depthwise import refusal
 from fastconv.cpu.operands import Operands
-from fastconv.cpu.plane_tiles import CHANNELS, GATHER, GATHERED, GATHERED_BYTES, PIXELS
+from fastconv.cpu.plane_tiles import CHANNELS, GATHER, GATHERED, GATHERED_BYTES, OPEN, PIXELS, opens
 from fastconv.cpu.planning import block_table, parts_for
 from fastconv.cpu.program import Constant, Step, compiled
 from fastconv.cpu.staging import (
@@ -43,6 +43,9 @@ __all__ = ["cycles", "refusal", "weight_gradient"]
 _REGISTERS = 32 if simd.VECTOR_BITS == 512 else 16
 _ROWS = (1, 4, 7)  # of the gradient in a tile
 _TAPS = ((1, 1), (1, 3), (1, 7), (2, 2), (3, 1), (3, 3), (5, 1), (5, 5), (7, 1), (7, 3))  # R x S
+
+
+_CROWDED = 2048  # bytes between pixels that fall into few cache lines
 
 
 class Tile(NamedTuple):
@@ -78,6 +81,8 @@ def best_tile(low: Lowered, arrays: Operands) -> Tile:
 
     def candidates() -> Iterator[Tile]:
         ways = [CHANNELS] if arrays.channels_last else [PIXELS]
+        if arrays.channels_last and opens(arrays, arrays.w, low.groups, _CROWDED):
+            ways = [OPEN]
         if _gathers(low, arrays):
             ways.append(GATHERED)
         for lanes in ways:
@@ -112,6 +117,8 @@ def cycles(pass_name: str, low: Lowered, arrays: Operands) -> float:
 def weight_gradient(low: Lowered, arrays: Operands, space: Workspace, threads: int) -> list[Step]:
     """The steps of a weight gradient; ``low`` is the forward pass, ``arrays.w`` is dy."""
     tile = best_tile(low, arrays)
+    if tile.lanes == OPEN:
+        return _open(low, arrays, tile, space)
     lanes, size, last = arrays.lanes, arrays.size, tile.lanes != PIXELS
     channels = low.groups * max(low.source_channels, low.target_channels)
     # A block of vectors, as one vector of each pixel is too little to fetch at a time.
@@ -152,6 +159,18 @@ def weight_gradient(low: Lowered, arrays: Operands, space: Workspace, threads: i
     finish = sums | {"plane_sums": plane_sums // vectors} | _results(low, arrays, taps, tile, last)
     finisher = compiled(plane_gradient.finish_gradient, arrays.bits)
     return [*ahead, Step(kernel, units, constants), Step(finisher, int(finish["units"]), finish)]  # type: ignore[arg-type]
+
+
+def _open(low: Lowered, arrays: Operands, tile: Tile, space: Workspace) -> list[Step]:
+    """The steps that read both arrays where they lie."""
+    taps = _taps(low, tile)
+    firsts = taps.row_firsts, taps.columns[:: tile.S].copy()
+    step, sums = depthwise_open.weight_gradient(
+        low, arrays, view_of(arrays.w), tile.rho, firsts, tile.R, tile.S, _move(low, tile), space
+    )
+    finish = _results(low, arrays, taps, tile, True) | sums
+    finisher = compiled(plane_gradient.finish_gradient, arrays.bits)
+    return [step, Step(finisher, int(finish["units"]), finish)]  # type: ignore[arg-type]
 
 
 def _move(low: Lowered, tile: Tile) -> int:
@@ -275,6 +294,7 @@ def _results(
         y_planes = group * y[0] + channel * y[1]
     return {
         "units": len(blocks.first),
+        "sums_from": np.zeros(len(blocks.first), np.int64),
         "entries": sources.size,
         "sources": (sources * (arrays.lanes if last else 1) * size).ravel().astype(np.int64),
         "targets": targets.ravel().astype(np.int64),

@@ -156,20 +156,20 @@ def correlate_gradient(
 
 @reads(
     "units", "entries", "sources", "targets", "present", "lane", "splits", "partial", "plane_sums",
-    "split_sums", "y_planes", "y_lane",
+    "split_sums", "sums_from", "y_planes", "y_lane",
 )  # fmt: skip
 def finish_gradient(bits: int) -> Any:
     """Add the splits' sums in order: entry e, ``sources[e]`` bytes in, goes to ``targets[e]``.
 
-    A unit is a plane, or a vector of channels ``lane`` bytes apart in the sums.
+    A unit is a plane, or a vector of channels ``lane`` bytes apart in the sums, ``sums_from`` on.
     """
     fields = len(finish_gradient.fields)  # type: ignore[attr-defined]
 
     def kernel(args, x, w, y, bias, workspace, slot, slots):
         (units, entries, sources, targets, present, lane, splits, partial, plane_sums,
-         split_sums, y_planes, y_lane) = simd.words(args, fields)  # fmt: skip
+         split_sums, sums_from, y_planes, y_lane) = simd.words(args, fields)  # fmt: skip
         for unit in range(slot * units // slots, (slot + 1) * units // slots):
-            sums = workspace + partial + unit * plane_sums
+            sums = workspace + partial + unit * plane_sums + simd.word(sums_from, unit)
             for e in range(entries):
                 source = sums + simd.word(sources, e)
                 target = y + simd.word(y_planes, unit) + simd.word(targets, e)

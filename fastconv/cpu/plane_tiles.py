@@ -19,9 +19,13 @@ _TAPS = (1, 2, 3, 5, 7)  # of a kernel's column that are emitted together
 _ROWS = (1, 2, 4, 6, 7, 8)  # of a tile
 _SUMS = 24 if simd.VECTOR_BITS == 512 else 10  # vectors of a tile
 _VECTORS = (1, 2, 4)  # of pixels that a tile may have
+_STRIDED = 2  # rows of a tile at most that a stride moves over an image read where it lies
+_STREAM = 0.02  # what each row of such an image beyond six costs, as they are fetched together
+_CROWDED = 4096  # bytes between pixels that fall into the same cache lines
 _BLOCKS = (2, 1)  # vectors of channels, in the order of preference
 
-PIXELS, CHANNELS, GATHERED = range(3)  #: what lanes are: the last, channels of gathered planes
+#: what lanes are: pixels, channels, channels of gathered planes, channels read where they lie
+PIXELS, CHANNELS, GATHERED, OPEN = range(4)
 
 
 class Tile(NamedTuple):
@@ -66,7 +70,9 @@ def best_tile(low: Lowered, arrays: Operands) -> Tile:
             tiles = depth.length * -(-rows.length // rho) * across
             steps = low.source_channels * len(depth.taps) * len(columns.taps)
             step = _column_cycles(rows, rho, vectors, bool(lanes))
-            if lanes:
+            if lanes == OPEN:
+                step *= 1 + _STREAM * max(0, (rho - 1) * rows.move + len(rows.taps) - 6)
+            elif lanes:
                 step *= _crowding(rows, len(columns.taps), rho, vectors)
             total += tiles * (steps * step + 2 * rho * vectors + 8)
         if lanes == GATHERED:
@@ -78,19 +84,32 @@ def best_tile(low: Lowered, arrays: Operands) -> Tile:
     def candidates() -> Iterator[Tile]:
         ways = [(PIXELS, vectors) for vectors in _VECTORS]
         if arrays.channels_last:
-            ways = [
-                (CHANNELS, vectors)
-                for vectors in _BLOCKS
-                if (vectors - 1) * arrays.lanes < channels
-            ]
+            blocks = [v for v in _BLOCKS if (v - 1) * arrays.lanes < channels]
+            ways = [(CHANNELS, vectors) for vectors in blocks]
+            if opens(arrays, arrays.y, low.groups, _CROWDED):
+                ways = [(OPEN, v) for v in blocks if v * arrays.lanes <= channels]
         if _gathers(low, arrays):
             ways.append((GATHERED, 1))
         for lanes, vectors in ways:
             for rho in _ROWS:
-                if rho <= min(shortest, *by_row, _SUMS // vectors):
+                # Low tiles of a strided open image: fewer rows to fetch at a time.
+                most = _STRIDED if lanes == OPEN and parts[0][1].move > 1 else _SUMS // vectors
+                if rho <= min(shortest, *by_row, most):
                     yield Tile(lanes, rho, vectors, cycles(lanes, rho, vectors))
 
     return min(candidates(), key=lambda tile: tile.cycles)
+
+
+def opens(arrays: Operands, other: tuple[int, ...], channels: int, crowded: int) -> bool:
+    """Whether channels last can be read where they lie, and ``other`` has its channels so, too.
+
+    Pixels a multiple of ``crowded`` bytes apart are staged, as they share a set of the first cache.
+    """
+    return (
+        arrays.x[1] == other[1] == arrays.size
+        and channels >= arrays.lanes
+        and arrays.x[-1] % crowded != 0
+    )
 
 
 def _gathers(low: Lowered, arrays: Operands) -> bool:

@@ -63,6 +63,7 @@ from fastconv.cpu.simd.objects import (
     tuple_item,
     tuple_length,
 )
+from fastconv.cpu.simd.open_slides import slide_gradient_inside, slide_inside
 from fastconv.cpu.simd.phases import (
     every,
     split,
@@ -145,6 +146,8 @@ __all__ = [
     "shifted",
     "slide",
     "slide_gradient",
+    "slide_gradient_inside",
+    "slide_inside",
     "split",
     "stack",
     "store_columns",

@@ -27,7 +27,7 @@ from fastconv.cpu.simd.emit import (
 )
 
 
-def _meetings(rho: int, taps: int, move: int) -> dict[int, list[tuple[int, int]]]:
+def meetings(rho: int, taps: int, move: int) -> dict[int, list[tuple[int, int]]]:
     """The (row of sums, tap) that meet at each image row, in the rows' order."""
     met = defaultdict(list)
     for j in range(rho):
@@ -49,7 +49,7 @@ def slide(
     if not literals(begin, end, rho, vectors, taps, move, broadcast):
         return None
     shape = [a.literal_value for a in (rho, taps, move)]
-    met = _meetings(*shape)
+    met = meetings(*shape)
     rows = [i for i in met if begin.literal_value <= i < end.literal_value]
     count, lanes, size = vectors.literal_value, tile.lanes, size_of(tile.dtype)
 
@@ -100,7 +100,7 @@ def slide_gradient(
     """
     if not literals(masked, rho, taps, move):
         return None
-    met = _meetings(*[a.literal_value for a in (rho, taps, move)])
+    met = meetings(*[a.literal_value for a in (rho, taps, move)])
     width, height = len(columns), rho.literal_value
     lanes = tile.lanes
 
