@@ -23,9 +23,9 @@ from bench.case import LAYOUTS, PASSES, Case, make_case
 from bench.choices import hold_to, split_counts, split_names, split_suites, suite_layers
 from bench.expected import Expected, expect
 from bench.peers import Ours, algorithms
-from bench.report import machine_lines, time_text
 from bench.run import Settings, WrongResult, check_anchor, sampled
 from bench.suites import Layer
+from bench.summary import machine_lines, time_text
 from bench.timing import ratio
 
 AUTO = "auto"

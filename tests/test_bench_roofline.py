@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from bench import report, suites
+from bench import suites, summary
 from bench.roofline import lane_use, low_reason
 from bench.run import Row
 
@@ -93,17 +93,17 @@ def test_slower_cases_are_listed_slowest_first() -> None:
         row(layer="resnet50_8", pass_name="input", threads=2, ratios={"torch": 0.5}),
         row(ratios={}, best_peer=None),
     ]
-    assert list(report.slower_lines(rows)) == [
+    assert list(summary.slower_lines(rows)) == [
         "slower than a peer: 2 of 4",
         "    resnet50_8 input, 2 thr.: 0.50 x torch",
         "    resnet50_4 forward, 1 thr.: 0.90 x torch",
     ]
-    assert not list(report.slower_lines([row()]))
+    assert not list(summary.slower_lines([row()]))
 
 
 def test_low_layers_are_listed_with_their_reason() -> None:
     rows = [row(), row(low_reason="no reason known")]
-    assert list(report.low_lines(rows)) == [
+    assert list(summary.low_lines(rows)) == [
         "under 70 % of the peak, of more than 50 MFLOP: 1 of 2",
         "    resnet50_4 forward, 1 thr. (direct): 50 % of the peak, 62 % of the bound: "
         "no reason known",

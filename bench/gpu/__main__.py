@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from bench.case import PASSES
 from bench.choices import split_names
-from bench.gpu import checks, report
+from bench.gpu import checks, summary
 from bench.gpu.device import NoDevice, find_device
 from bench.gpu.jobs import DEFAULT_SUITES, SUITES, Job, select
 from bench.gpu.measure import FAILED, TIMED, WRONG, Anchor, Bench, Device, DeviceLost, Record
@@ -116,7 +116,7 @@ def _sanitize(console: Console, device: Device, path: Path, budget: float) -> in
     file = ResultFile(path, _facts(device))
     found = checks.sanitizers(budget / len(checks.TOOLS))
     file.finish({"checks": [asdict(check) for check in found]})
-    _print(console, report.check_lines(found, ()))
+    _print(console, summary.check_lines(found, ()))
     if all(check.status == checks.NOT_RUN for check in found):
         return NO_DEVICE
     return 0 if all(check.status == checks.PASSED for check in found) else 1
@@ -130,7 +130,7 @@ def _bench(console: Console, device: Device, settings: Settings, path: Path, sta
     peaks = {precision.name: device.peak(precision) for precision in precisions}
     copy = device.copy_bandwidth()
     file.note(_bounds(peaks, copy) | {"clocks": device.clocks()})
-    _print(console, report.fact_lines(file.facts))
+    _print(console, summary.fact_lines(file.facts))
     tested = _tested(settings)
     beside = max((check.seconds for check in tested[1:]), default=0.0)
     deadline = started + settings.budget + beside
@@ -138,10 +138,10 @@ def _bench(console: Console, device: Device, settings: Settings, path: Path, sta
     try:
         anchors = run_anchors(device, precisions, device.algorithms())
     except DeviceLost as lost:
-        _print(console, report.check_lines(tested, ()))
+        _print(console, summary.check_lines(tested, ()))
         return _finish(console, Outcome([], jobs, LOST + str(lost), True), file)
     file.note({"worked_example": [asdict(anchor) for anchor in anchors]})
-    _print(console, report.check_lines(tested, anchors))
+    _print(console, summary.check_lines(tested, anchors))
     bench = Bench(device, settings.algorithm, anchors, peaks, copy)
     outcome = _measure(console, bench, jobs, file, deadline)
     status = _finish(console, outcome, file)
@@ -216,17 +216,17 @@ def _measure(
 
 def _finish(console: Console, outcome: Outcome, file: ResultFile) -> int:
     """Print the tables, the means last, and complete the file; the figures' exit status."""
-    found = report.means(outcome.records)
-    console.print(report.table(outcome.records))
-    _print(console, report.note_lines(outcome.records))
-    _print(console, report.untimed_lines(outcome.records))
-    _print(console, report.cut_lines(outcome.cut, outcome.reason))
-    console.print(report.means_table(found))
+    found = summary.means(outcome.records)
+    console.print(summary.table(outcome.records))
+    _print(console, summary.note_lines(outcome.records))
+    _print(console, summary.untimed_lines(outcome.records))
+    _print(console, summary.cut_lines(outcome.cut, outcome.reason))
+    console.print(summary.means_table(found))
     file.finish(
         {
-            "geometric_means": report.means_json(found),
+            "geometric_means": summary.means_json(found),
             "cut_reason": outcome.reason if outcome.cut else "",
-            "cut": report.cut_json(outcome.cut),
+            "cut": summary.cut_json(outcome.cut),
         }
     )
     console.print(f"written to {file.path}")

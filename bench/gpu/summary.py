@@ -11,7 +11,7 @@ from bench.gpu.checks import Check
 from bench.gpu.jobs import Job
 from bench.gpu.measure import TIMED, Anchor, Record
 from bench.gpu.workload import OURS, PEER
-from bench.report import number_text, time_text
+from bench.summary import number_text, time_text
 
 Key = tuple[str, str, str]
 
