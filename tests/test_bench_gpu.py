@@ -12,10 +12,10 @@ from click.testing import CliRunner
 from device_fakes import FakeDevice
 from scripts import run_script
 
+from bench.checked import WrongResult
 from bench.gpu import __main__ as command
 from bench.gpu import checks
 from bench.gpu.device import NoDevice
-from bench.run import WrongResult
 
 
 @pytest.fixture

@@ -13,11 +13,11 @@ from device_fakes import US, FakeDevice, FakeStream
 from rich.console import Console
 
 from bench.case import PASSES
+from bench.checked import WrongResult
 from bench.gpu import checks, clock, jobs, measure, summary
 from bench.gpu.measure import Anchor, Bench, DeviceLost
 from bench.gpu.precisions import DEFAULT_PRECISIONS, PRECISIONS
 from bench.result_file import SCHEMA, ResultFile
-from bench.run import WrongResult
 
 
 def _bench(device: FakeDevice, anchored: tuple[Anchor, ...] = (), algorithm: str = "auto") -> Bench:

@@ -6,12 +6,12 @@ from dataclasses import asdict, dataclass, field
 from math import prod
 from typing import Any, Protocol
 
+from bench.checked import WrongResult
 from bench.gpu import clock
 from bench.gpu.clock import Call, Stream
 from bench.gpu.jobs import Job
 from bench.gpu.precisions import Precision
 from bench.gpu.workload import OURS, PEER, first_line
-from bench.run import WrongResult
 from bench.timing import ratio
 
 TIMED, WRONG, FAILED, REFUSED = "timed", "WRONG", "failed", "refused"
