@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from bench import machine, suites
+from bench.benchmark_json import without_clock
 from bench.case import LAYOUTS, Case, make_case
 from bench.checked import WrongResult, check_anchor, checked
 from bench.expected import Expected, expect
@@ -37,19 +38,24 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Every layer of the suite, with ours and each peer beside it."""
     if "layer" in metafunc.fixturenames:
         suite, batch = metafunc.config.option.suite, metafunc.config.option.fc_batch
-        layers = suites.read_suite(suite, batch)
+        names = [layer.name for layer in suites.read_suite(suite, batch)]
         contestants = [Ours().name, *(peer.name for peer in find_peers(PEERS)[0])]
-        metafunc.parametrize("layer", layers, ids=[layer.name for layer in layers])
+        metafunc.parametrize("layer", names, indirect=True)  # --benchmark-group-by param:layer
         metafunc.parametrize("contestant", contestants)
 
 
+@pytest.fixture
+def layer(request: pytest.FixtureRequest) -> suites.Layer:
+    """The layer of a name, from the suite asked for."""
+    option = request.config.option
+    layers = suites.read_suite(option.suite, option.fc_batch)
+    return next(layer for layer in layers if layer.name == request.param)
+
+
 def pytest_benchmark_update_machine_info(machine_info: dict[str, Any]) -> None:
-    """Say what the report needs of the machine, and leave out what is never twice the same."""
-    for name in ("hz_actual", "hz_actual_friendly"):  # the clock of a moment
-        machine_info["cpu"].pop(name, None)
+    """Say what the report needs of the machine, all of it the same from run to run."""
     what = machine.identity()
-    machine_info["device"] = what.pop("device")
-    machine_info["fastconv"] = what
+    machine_info.update(without_clock(machine_info), device=what.pop("device"), fastconv=what)
 
 
 @functools.lru_cache(maxsize=1)

@@ -89,7 +89,7 @@ def ready(
 def sampled(
     contestants: Mapping[str, Checked], threads: int, settings: Settings
 ) -> dict[str, Sample]:
-    """Time them together, the first in every round; nothing where the settings are not ``timed``."""
+    """Time them together, the first in every round; not where the settings say so."""
     if not settings.timed:
         return {}
     calls = {name: contestant.call for name, contestant in contestants.items()}

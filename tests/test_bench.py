@@ -118,6 +118,28 @@ def test_wrong_value_is_not_timed(spoil: Callable[[Any], Any]) -> None:
         checked(Wrong(), case, "forward", expect(case, "forward"))
 
 
+def test_the_first_call_is_timed_before_a_plan_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    order: list[str] = []
+
+    def noted(name: str) -> None:
+        method = getattr(Ours, name)
+
+        def call(self: Ours, *arguments: Any) -> Any:
+            order.append(name)
+            return method(self, *arguments)
+
+        monkeypatch.setattr(Ours, name, call)
+
+    for name in ("prepare", "explained"):  # the latter compiles
+        noted(name)
+    (row,) = run([LAYER], [], Settings(passes=("forward",), budget=0.0))
+    assert order == ["prepare", "explained"]
+    assert isinstance(row, Row)
+    assert row.first_calls["fastconv"] > 0
+
+
 def test_wrong_anchor_refuses_every_figure(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(worked_example.EXPECTED, "output", ((36, 47), (69, 81)))
     outcomes = list(run([replace(LAYER, dtype="float64")], [], Settings(algorithm="im2col")))
@@ -182,6 +204,10 @@ def test_a_run_is_reported_whole(tmp_path: Path) -> None:
     read = json.loads(path.read_text())
     assert len(read["rows"]) == len(PASSES)
     assert read["rows"][0]["best_peer"] == "numpy"
+    for name in ("seconds", "spread", "rounds", "first_calls", "memory", "errors"):
+        assert set(read["rows"][0][name]) == {"fastconv", "numpy"}
+    assert set(read["rows"][0]["ratio_spread"]) == {"numpy"}
+    assert read["rows"][0]["workspace"] == rows[0].workspace >= 0
     g = LAYER.geometry
     elements = sum(math.prod(shape) for shape in (g.input_shape, g.weight_shape, g.output_shape))
     assert read["rows"][0]["nbytes"] == 4 * elements
