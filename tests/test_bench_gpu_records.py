@@ -129,7 +129,9 @@ def test_record_says_what_the_clocks_did() -> None:
     assert record.percent_of_peak == pytest.approx(record.tflops)
     assert record.bytes == 4 * (2 * 64 * 64 * 56 * 56 + 64 * 64 * 9)
     assert record.percent_of_copy == pytest.approx(100 * record.bytes / 100e-6 / 4e12)
-    assert json.loads(json.dumps(record.as_json()))["kernel_seconds"]["torch"] == 3e-4
+    assert record.kernel_seconds["torch"] == pytest.approx(3e-4)
+    assert record.first_call == pytest.approx(130 * US)  # 30 to queue it, 100 to run
+    assert record.ratio_spread == pytest.approx(0)
 
 
 def test_half_types_count_their_own_bytes() -> None:
@@ -262,7 +264,7 @@ def test_failed_checks_are_told_with_their_last_words() -> None:
 
 def test_file_is_whole_after_every_record(tmp_path: Path) -> None:
     path = tmp_path / "results.json"
-    file = ResultFile(path, {"device": {"name": "Fake"}})
+    file = ResultFile(path, {"device": {"name": "Fake"}}, "cases")
     assert json.loads(path.read_text())["cases"] == []
     for number in range(3):
         file.add({"layer": str(number)})

@@ -1,6 +1,5 @@
 """``python -m bench.gpu``: ours beside cuDNN on a CUDA device, checked first, within a budget."""
 
-import datetime
 import sys
 import time
 from dataclasses import asdict, dataclass
@@ -11,10 +10,12 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from bench.benchmark_json import RECORDS, header
 from bench.case import PASSES
 from bench.choices import split_names
 from bench.gpu import checks, summary
 from bench.gpu.device import NoDevice, find_device
+from bench.gpu.entries import entries, refusal
 from bench.gpu.jobs import DEFAULT_SUITES, SUITES, Job, select
 from bench.gpu.measure import FAILED, TIMED, WRONG, Anchor, Bench, Device, DeviceLost, Record
 from bench.gpu.measure import anchors as run_anchors
@@ -113,7 +114,7 @@ def main(json_path: Path | None, sanitize: bool, **options: Any) -> None:
 
 def _sanitize(console: Console, device: Device, path: Path, budget: float) -> int:
     """Run both tools; the exit status."""
-    file = ResultFile(path, _facts(device))
+    file = ResultFile(path, _facts(device), RECORDS)
     found = checks.sanitizers(budget / len(checks.TOOLS))
     file.finish({"checks": [asdict(check) for check in found]})
     _print(console, summary.check_lines(found, ()))
@@ -125,7 +126,7 @@ def _sanitize(console: Console, device: Device, path: Path, budget: float) -> in
 def _bench(console: Console, device: Device, settings: Settings, path: Path, started: float) -> int:
     """Check, measure, report; the exit status."""
     jobs = _jobs(device, settings)
-    file = ResultFile(path, _facts(device) | {"settings": asdict(settings)})
+    file = ResultFile(path, _facts(device) | {"settings": asdict(settings)}, RECORDS)
     precisions = [PRECISIONS[name] for name in settings.precisions]
     peaks = {precision.name: device.peak(precision) for precision in precisions}
     copy = device.copy_bandwidth()
@@ -186,11 +187,7 @@ def _bounds(peaks: dict[str, float], copy: float) -> dict[str, Any]:
 
 
 def _facts(device: Device) -> dict[str, Any]:
-    return {
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "device": device.describe(),
-        "versions": device.versions(),
-    }
+    return header({"kind": "cuda", **device.describe()}, {"versions": device.versions()})
 
 
 def _measure(
@@ -205,13 +202,21 @@ def _measure(
         try:
             for record in bench.run(jobs, deadline, time.perf_counter):
                 records.append(record)
-                file.add(record.as_json())
+                _write(file, record, records)
                 progress.update(task, advance=1, description=f"{record.layer} {record.precision}")
         except DeviceLost as error:
             reason, lost = LOST + str(error), True
         except KeyboardInterrupt:
             reason = "interrupted"
     return Outcome(records, jobs[len(records) :], reason, lost)
+
+
+def _write(file: ResultFile, record: Record, records: list[Record]) -> None:
+    """Into the file: the record's entries, or why it has none."""
+    for one in entries(record):
+        file.add(one)
+    if record.status != TIMED:
+        file.note({"refused": [refusal(each) for each in records if each.status != TIMED]})
 
 
 def _finish(console: Console, outcome: Outcome, file: ResultFile) -> int:
