@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ from test_bench_roofline import row
 
 from bench.gpu import __main__ as gpu
 from bench.report.__main__ import main
-from bench.report.files import read
+from bench.report.changes import compare
+from bench.report.files import Unreadable, read
 from bench.report.sets import mean, sets
+from bench.report.tables import calls, errors, memory, ratios, roofline, shares
 from bench.report.text import number
 from bench.run import Refusal
 from bench.tables import PASS_NAMES, RESULTS
@@ -249,7 +252,7 @@ def _spoiled(form: str, folder: Path, spoil: Any) -> Path:
         (
             "benchmarks",
             lambda f: f["benchmarks"][0]["extra_info"].update(flops="many"),
-            "'flops' is 'many', needs a number",
+            "'flops' is 'many', needs a finite number above 0",
         ),
     ],
 )
@@ -277,6 +280,40 @@ def test_kept_results_are_read_with_their_means(path: Path) -> None:
     (one,) = sets(read(path))
     found = {f"{name}, 1 thread": mean(one.of_pass(name)).value for name in PASS_NAMES}
     assert found == pytest.approx(json.loads(path.read_text())["geometric_means"])
+
+
+def _leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The way to every value of a JSON document, objects and lists included."""
+    if path:
+        yield path
+    if isinstance(value, dict | list):
+        for name, part in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _leaves(part, (*path, name))
+
+
+@pytest.mark.parametrize("form", [write_rows, write_benchmarks])
+def test_no_value_whatever_ends_in_a_traceback(tmp_path: Path, form: Any) -> None:
+    good, path = form(tmp_path / "good.json", rows()[:1]), tmp_path / "spoiled.json"
+    text = good.read_text()
+    refused = 0
+    for leaf in _leaves(json.loads(text)):
+        for value in (None, [], {}, "x", -1, 1e400, True):
+            loaded = json.loads(text)
+            place = loaded
+            for name in leaf[:-1]:
+                place = place[name]
+            place[leaf[-1]] = value
+            path.write_text(json.dumps(loaded))
+            try:
+                run = read(path)
+            except Unreadable:
+                refused += 1
+                continue
+            for one in sets(run):
+                for table in (roofline, ratios, shares, errors, calls, memory):
+                    table(one)
+            compare(run, read(good))
+    assert refused > 100
 
 
 def test_peers_without_ours_are_counted(tmp_path: Path) -> None:

@@ -3,7 +3,9 @@
 from typing import Any
 
 from bench.report.model import OURS, Case, Figure, Ratio, Refused, Run, Timing, beside, median_noise
-from bench.report.values import Malformed, positive, text, within
+from bench.report.values import Malformed, mapping, number, pass_name, positive, text, whole, within
+
+LATE = "the host was late: kernels may have waited for it"
 
 Entry = tuple[dict[str, Any], Timing]  # an extra_info, and the times that came with it
 
@@ -11,13 +13,17 @@ Entry = tuple[dict[str, Any], Timing]  # an extra_info, and the times that came 
 def read(name: str, loaded: dict[str, Any]) -> Run:
     """The run that a file of this form holds; `values.Malformed` where it does not."""
     with within("machine_info"):
-        machine = loaded["machine_info"]
-        place = text(_device(machine), "kind")
-        facts = machine["fastconv"]
+        machine = mapping(loaded, "machine_info")
+        device, facts = _device(machine), machine["fastconv"]
+        place, versions = text(device, "kind"), mapping(facts, "versions")
+        called = text(facts, "cpu") if "cpu" in facts else text(device, "name")
+    with within("the file"):
+        date = text(loaded, "datetime")
+        refused = [Refused(text(r, "what"), text(r, "reason")) for r in loaded.get("refused", ())]
     entries: dict[Case, dict[str, Entry]] = {}
-    for number, benchmark in enumerate(loaded["benchmarks"], 1):
-        with within(f"benchmark {number}"):
-            info = benchmark["extra_info"]
+    for position, benchmark in enumerate(loaded["benchmarks"], 1):
+        with within(f"benchmark {position}"):
+            info = mapping(benchmark, "extra_info")
             if "contestant" not in info or "flops" not in info:
                 raise Malformed("its extra_info is not that of fastconv's benchmarks")
             contestants = entries.setdefault(_case(info, place), {})
@@ -29,13 +35,13 @@ def read(name: str, loaded: dict[str, Any]) -> Run:
                 figures.append(_figure(case, contestants))
     return Run(
         name=name,
-        date=text(loaded, "datetime"),
-        device=facts.get("cpu") or machine["device"]["name"],
+        date=date,
+        device=called,
         facts=_facts(machine),
-        versions=facts["versions"],
+        versions=versions,
         figures=tuple(figures),
-        refused=tuple(Refused(r["what"], r["reason"]) for r in loaded.get("refused", ())),
-        complete=loaded.get("complete", True),
+        refused=tuple(refused),
+        complete=bool(loaded.get("complete", True)),
         without_ours=len(entries) - len(figures),
     )
 
@@ -66,9 +72,9 @@ def _case(info: dict[str, Any], place: str) -> Case:
         layer=text(info, "layer"),
         shape=text(info, "shape"),
         dtype=text(info, "dtype"),
-        pass_name=text(info, "pass_name"),
+        pass_name=pass_name(info),
         layout=text(info, "layout"),
-        threads=info["threads"],
+        threads=whole(info, "threads"),
         place=place,
     )
 
@@ -77,12 +83,12 @@ def _timing(stats: dict[str, Any], info: dict[str, Any]) -> Timing:
     seconds = positive(stats, "median")
     return Timing(
         seconds=seconds,
-        spread=stats["iqr"] / seconds,
-        rounds=stats["rounds"],
-        error=info.get("error"),
-        first_call=info.get("first_call"),
-        memory=info.get("memory"),
-        call=info.get("call"),
+        spread=(number(stats, "iqr") or 0.0) / seconds,
+        rounds=whole(stats, "rounds"),
+        error=number(info, "error"),
+        first_call=number(info, "first_call"),
+        memory=whole(info, "memory"),
+        call=number(info, "call"),
     )
 
 
@@ -96,10 +102,10 @@ def _figure(case: Case, contestants: dict[str, Entry]) -> Figure:
         algorithm=text(info, "algorithm"),
         flops=int(positive(info, "flops")),
         nbytes=int(positive(info, "nbytes")),
-        workspace=info.get("workspace"),
+        workspace=whole(info, "workspace"),
         peak=positive(info, "peak_gflops"),
         bandwidth=positive(info, "copy_gbytes_per_second"),
-        note=info["note"],
+        note=_note(info),
         timings={OURS: ours} | timings,
         ratios={
             name: _ratio(ours, timing, of_peer)
@@ -111,6 +117,13 @@ def _figure(case: Case, contestants: dict[str, Entry]) -> Figure:
 
 def _ratio(ours: Timing, peer: Timing, info: dict[str, Any]) -> Ratio:
     """As recorded, where both were timed in the same rounds; else of the medians."""
-    if info.get("ratio"):
-        return Ratio(info["ratio"], median_noise(info["ratio_spread"], peer.rounds))
-    return beside(ours, peer)
+    if info.get("ratio") is None:
+        return beside(ours, peer)
+    spread = number(info, "ratio_spread") or 0.0
+    return Ratio(positive(info, "ratio"), median_noise(spread, peer.rounds))
+
+
+def _note(info: dict[str, Any]) -> str:
+    """The figure's own, and whether a device's time may hold waits for its host."""
+    late = LATE if info.get("host_ahead") is False else ""
+    return "; ".join(filter(None, (text(info, "note"), late)))

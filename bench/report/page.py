@@ -11,7 +11,7 @@ from bench.report import blocks, tables
 from bench.report.blocks import Block
 from bench.report.changes import Comparison, successive
 from bench.report.model import Run
-from bench.report.sets import Mean, mean, sets
+from bench.report.sets import Mean, Set, mean, sets
 
 FOLDER = Path(__file__).parent / "templates"
 
@@ -62,7 +62,7 @@ def page(runs: Sequence[Run]) -> str:
                 title=one.title,
                 name=one.run.name,
                 device=one.run.device,
-                notes=tuple(dict.fromkeys(f.note for f in one.figures if f.note)),
+                notes=_notes(one),
                 blocks=tuple(blocks.of_set(one, f"set-{number}")),
             )
             for number, one in enumerate(found, 1)
@@ -77,6 +77,12 @@ def _overview(run: Run) -> Overview:
     rated = [figure.ratio.value for figure in run.figures if figure.ratio]
     faster = sum(ratio > 1 for ratio in rated)
     return Overview(len(run.figures), len(rated), faster, mean(run.figures))
+
+
+def _notes(one: Set) -> tuple[str, ...]:
+    """What a reader must know of single layers, such as a smaller batch."""
+    noted = (figure for figure in one.figures if figure.note)
+    return tuple(dict.fromkeys(f"{figure.case.layer}: {figure.note}" for figure in noted))
 
 
 def _left_out(found: Comparison) -> list[tuple[str, list[str]]]:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from bench.report.model import OURS, Case, Figure, Ratio, Refused, Run, Timing, beside, median_noise
-from bench.report.values import positive, text, within
+from bench.report.values import Malformed, mapping, number, pass_name, positive, text, whole, within
 
 PLACE = "cpu"
 
@@ -11,26 +11,27 @@ PLACE = "cpu"
 def read(name: str, loaded: dict[str, Any]) -> Run:
     """The run that a file of this form holds; `values.Malformed` where it does not."""
     with within("the file"):
-        machine = loaded["machine"]
-        rows = loaded["rows"]
-        facts = _facts(machine)
+        suite, date = text(loaded, "suite"), text(loaded, "date")
+        machine = mapping(loaded, "machine")
+        versions, facts = mapping(machine, "versions"), _facts(machine)
+        refused = [
+            Refused(f"{r['layer']} {r['pass_name']}, {r['threads']} thr.", text(r, "reason"))
+            for r in loaded.get("refused", ())
+        ]
+        device = text(machine, "cpu")
     figures = []
-    for number, row in enumerate(rows, 1):
-        with within(f"row {number}"):
-            figures.append(_figure(loaded["suite"], machine, row))
-    refused = [
-        Refused(f"{r['layer']} {r['pass_name']}, {r['threads']} thr.", r["reason"])
-        for r in loaded.get("refused", ())
-    ]
+    for position, row in enumerate(loaded["rows"], 1):
+        with within(f"row {position}"):
+            figures.append(_figure(suite, machine, row))
     return Run(
         name=name,
-        date=text(loaded, "date"),
-        device=text(machine, "cpu"),
+        date=date,
+        device=device,
         facts=facts,
-        versions=machine["versions"],
+        versions=versions,
         figures=tuple(figures),
         refused=tuple(refused),
-        complete=loaded.get("complete", True),
+        complete=bool(loaded.get("complete", True)),
     )
 
 
@@ -42,18 +43,16 @@ def _facts(machine: dict[str, Any]) -> dict[str, str]:
 
 
 def _figure(suite: str, machine: dict[str, Any], row: dict[str, Any]) -> Figure:
-    threads = str(row["threads"])
-    peak = row.get("peak_gflops") or machine["peak_gflops"][row["dtype"]][threads]
-    copy = row.get("copy_gbytes_per_second") or machine["copy_gbytes_per_second"][threads]
-    timings = {contestant: _timing(row, contestant) for contestant in row["seconds"]}
+    seconds = mapping(row, "seconds")
+    timings = {contestant: _timing(row, contestant) for contestant in (OURS, *seconds)}
     return Figure(
         case=Case(
             layer=text(row, "layer"),
             shape=text(row, "shape"),
             dtype=text(row, "dtype"),
-            pass_name=text(row, "pass_name"),
+            pass_name=pass_name(row),
             layout=text(row, "layout"),
-            threads=row["threads"],
+            threads=int(positive(row, "threads")),
             place=PLACE,
         ),
         suite=suite,
@@ -61,31 +60,40 @@ def _figure(suite: str, machine: dict[str, Any], row: dict[str, Any]) -> Figure:
         algorithm=text(row, "algorithm"),
         flops=int(positive(row, "flops")),
         nbytes=int(positive(row, "nbytes")),
-        workspace=row.get("workspace"),
-        peak=peak,
-        bandwidth=copy,
-        note=row["note"],
-        timings={OURS: timings.pop(OURS)} | timings,
-        ratios={contestant: _ratio(row, timings, contestant) for contestant in row["ratios"]},
+        workspace=whole(row, "workspace"),
+        peak=_bound(row, "peak_gflops", machine["peak_gflops"].get(row["dtype"], {})),
+        bandwidth=_bound(row, "copy_gbytes_per_second", machine["copy_gbytes_per_second"]),
+        note=text(row, "note"),
+        timings=timings,
+        ratios={peer: _ratio(row, timings, peer) for peer in mapping(row, "ratios")},
     )
+
+
+def _bound(row: dict[str, Any], name: str, by_threads: dict[str, Any]) -> float:
+    """As the row has it, or as it was rounded for the whole run."""
+    if name in row:
+        return positive(row, name)
+    threads = str(row["threads"])
+    if threads not in by_threads:
+        raise Malformed(f"{name!r} is missing")
+    return positive(by_threads, threads)
 
 
 def _timing(row: dict[str, Any], contestant: str) -> Timing:
     return Timing(
         seconds=positive(row["seconds"], contestant),
-        spread=row["spread"].get(contestant, 0.0),
-        rounds=row.get("rounds", {}).get(contestant),
-        error=row["errors"].get(contestant),
-        first_call=row.get("first_calls", {}).get(contestant),
-        memory=row.get("memory", {}).get(contestant),
+        spread=number(row["spread"], contestant) or 0.0,
+        rounds=whole(row.get("rounds", {}), contestant),
+        error=number(row["errors"], contestant),
+        first_call=number(row.get("first_calls", {}), contestant),
+        memory=whole(row.get("memory", {}), contestant),
     )
 
 
-def _ratio(row: dict[str, Any], timings: dict[str, Timing], contestant: str) -> Ratio:
+def _ratio(row: dict[str, Any], timings: dict[str, Timing], peer: str) -> Ratio:
     """The median of the rounds' ratios; its noise from the times where theirs is not recorded."""
-    value = positive(row["ratios"], contestant)
-    if contestant in row.get("ratio_spread", {}):
-        noise = median_noise(row["ratio_spread"][contestant], row["rounds"][contestant])
-    else:
-        noise = beside(_timing(row, OURS), timings[contestant]).noise
-    return Ratio(value, noise)
+    value, timing = positive(row["ratios"], peer), timings[peer]
+    spread = number(row.get("ratio_spread", {}), peer)
+    if spread is None:
+        return Ratio(value, beside(timings[OURS], timing).noise)
+    return Ratio(value, median_noise(spread, timing.rounds))

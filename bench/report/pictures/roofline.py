@@ -1,6 +1,9 @@
 """The roofline: how fast each case runs, beside what the machine allows at its intensity."""
 
+import math
 from collections.abc import Sequence
+
+from matplotlib.axes import Axes
 
 from bench.report.model import Figure
 from bench.report.pictures.canvas import (
@@ -34,16 +37,7 @@ def draw(figures: Sequence[Figure], width: int) -> Picture:
         ridge = peak / bandwidth
         roof = [lowest, ridge, highest], [lowest * bandwidth, peak, peak]
         axes.plot(*roof, color=COLOURS["ink"], linewidth=1.6, zorder=2.5)
-        axes.annotate(
-            f"{count_text(1e9 * peak)}FLOP/s, {dtypes}",
-            (highest, peak),
-            xytext=(-2, 4),
-            textcoords="offset points",
-            ha="right",
-            color=COLOURS["muted"],
-            bbox={"facecolor": COLOURS["panel"], "edgecolor": "none", "alpha": 0.8, "pad": 0},
-            zorder=2,
-        )
+        _name(axes, f"{count_text(1e9 * peak)}FLOP/s, {dtypes}", ridge, peak, figures)
     slope = f"slope: {number(max(figure.bandwidth for figure in figures))} GB/s"
     axes.set_title(slope, fontsize=11, color=COLOURS["muted"], loc="left")
     for name, marker in MARKERS.items():
@@ -66,6 +60,30 @@ def draw(figures: Sequence[Figure], width: int) -> Picture:
     axes.set_xlabel("intensity, flops a byte that must move")
     axes.set_ylabel("GFLOP/s")
     return picture
+
+
+def _name(axes: Axes, text: str, ridge: float, peak: float, figures: Sequence[Figure]) -> None:
+    """Write beside a roof where the fewest marks are: at its right end, its middle or its ridge."""
+    right = axes.get_xlim()[1]
+    places = {"right": right, "center": math.sqrt(ridge * right), "left": ridge}
+    reach = (right / ridge) ** 0.4  # of the text, to either side of where it stands
+
+    def marks(alignment: str) -> int:
+        x = places[alignment]
+        near = [f for f in figures if x / reach < f.intensity < x * reach]
+        return sum(0.9 < figure.gflops / peak < 1.8 for figure in near)
+
+    alignment = min(places, key=marks)
+    axes.annotate(
+        text,
+        (places[alignment], peak),
+        xytext=(0, 3),
+        textcoords="offset points",
+        ha=alignment,
+        color=COLOURS["muted"],
+        bbox={"facecolor": COLOURS["panel"], "edgecolor": "none", "alpha": 0.8, "pad": 0},
+        zorder=2,
+    )
 
 
 def _roofs(figures: Sequence[Figure]) -> list[tuple[float, float, str]]:
