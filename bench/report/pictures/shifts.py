@@ -8,6 +8,7 @@ from bench.report.pictures.ratios import MARGIN, ROW, rows
 from bench.tables import PASS_NAMES
 
 ROOM = 1.2
+SHORT = 16  # letters of a layer's name
 _COLOURS = {FASTER: "faster", SLOWER: "slower", SAME: "peer"}
 _MARKERS = {FASTER: ">", SLOWER: "<", SAME: "o"}
 
@@ -41,8 +42,14 @@ def draw(changes: Sequence[Change], width: int) -> Picture:
     axes.set_xlim(low / ROOM, high * ROOM)  # an interval may end beyond
     logarithmic(axes, "x")
     axes.axvline(1, color=COLOURS["ink"], linewidth=1.2)
-    cut = 22 if width <= NARROW else 60
-    names = [f"{c.case.layer} {PASS_NAMES[c.case.pass_name]}" for c in ordered]
-    rows(axes, [n if len(n) <= cut else f"{n[: cut - 1]}…" for n in names])
+    rows(axes, [_name(change, width) for change in ordered])
     axes.set_xlabel("times as fast as before")
     return picture
+
+
+def _name(change: Change, width: int) -> str:
+    """The layer and pass, in the command line's short words where there is no room for others."""
+    layer, pass_name = change.case.layer, change.case.pass_name
+    if width > NARROW:
+        return f"{layer} {PASS_NAMES[pass_name]}"
+    return f"{layer if len(layer) <= SHORT else f'{layer[: SHORT - 1]}…'} {pass_name}"
