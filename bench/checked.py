@@ -22,7 +22,8 @@ class Checked:
 
     ``first_call`` is in seconds, all that is made once included: for ours the plan and its kernels,
     compiled or loaded from Numba's cache. ``memory`` is what a later call takes at its peak, in
-    bytes, the result included; None where it was not asked for or the system does not tell.
+    bytes, with nothing kept from earlier ones: the result, and for ours a plan made again. None
+    where it was not asked for or the system does not tell.
     """
 
     call: Call

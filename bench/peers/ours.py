@@ -11,7 +11,7 @@ from bench.peers.base import Call, Peer, conv_arguments
 from bench.suites import DTYPES
 from fastconv import host
 from fastconv._dtypes import element_of
-from fastconv.cpu import elements, workspaces
+from fastconv.cpu import elements
 from fastconv.cpu.elements import Arrays
 from fastconv.explain import Explanation
 
@@ -54,7 +54,7 @@ class Ours(Peer):
         return fastconv.options(threads=count)
 
     def release(self) -> None:
-        workspaces.forget()
+        fastconv.clear_cache()
 
     def forward(self, case: Case) -> Call:
         x, w, rest = case.x, case.w, conv_arguments(case.layer)
