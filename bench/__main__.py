@@ -9,7 +9,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from bench import isa, machine, report, suites
+from bench import isa, machine, suites, summary
 from bench.case import LAYOUTS, PASSES
 from bench.choices import hold_to, split_counts, split_names, split_suites, suite_layers
 from bench.peers import PEERS, Peer, find_peers
@@ -96,7 +96,7 @@ def main(
     settings = Settings(passes, threads, layout, algorithm, budget)
     dtypes = tuple(sorted({layer.dtype for rows in chosen.values() for layer in rows}))
     described = machine.describe(dtypes, threads)
-    console.print(*report.machine_lines(described), sep="\n")
+    console.print(*summary.machine_lines(described), sep="\n")
     refused = False
     for suite, suites_layers in chosen.items():
         path = results / result_name(suite, layout, described) if results else json_path
@@ -139,11 +139,11 @@ def _print_report(
     rows: list[Row],
     refusals: list[Refusal],
 ) -> None:
-    console.print(report.table(rows))
+    console.print(summary.table(rows))
     lines = [f"{layer.name}: {layer.note}" for layer in layers if layer.note]
-    for name, mean in report.geometric_means(rows).items():
+    for name, mean in summary.geometric_means(rows).items():
         lines.append(f"geometric mean of the ratios, {name}: {mean:.2f}")
-    for line in (*lines, *report.slower_lines(rows), *report.low_lines(rows)):
+    for line in (*lines, *summary.slower_lines(rows), *summary.low_lines(rows)):
         console.print(line, highlight=False)
     _print_refusals(console, refusals)
 

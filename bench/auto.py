@@ -20,12 +20,13 @@ from rich.table import Table
 
 from bench import isa, machine
 from bench.case import LAYOUTS, PASSES, Case, make_case
+from bench.checked import WrongResult, check_anchor
 from bench.choices import hold_to, split_counts, split_names, split_suites, suite_layers
 from bench.expected import Expected, expect
 from bench.peers import Ours, algorithms
-from bench.report import machine_lines, time_text
-from bench.run import Settings, WrongResult, check_anchor, sampled
+from bench.run import Settings, ready, sampled
 from bench.suites import Layer
+from bench.summary import machine_lines, time_text
 from bench.timing import ratio
 
 AUTO = "auto"
@@ -148,7 +149,8 @@ def judge(
     for name in (chosen, *others):
         check_anchor(layer.dtype, name)
     contestants = [Ours(name=AUTO), *(Ours(name, name) for name in others)]
-    _, samples = sampled(contestants, case, pass_name, expected, threads, settings)
+    with ready(contestants, case, pass_name, expected, threads) as found:
+        samples = sampled(found, threads, settings)
     speeds = {name: 1 / ratio(samples[AUTO], samples[name]) for name in others}
     best = max(speeds, key=speeds.__getitem__, default=chosen)
     if speeds.get(best, 0.0) <= 1:

@@ -129,11 +129,12 @@ def blas() -> list[str]:
     ]
 
 
-def describe(dtypes: tuple[str, ...], threads: tuple[int, ...]) -> dict[str, Any]:
-    """The machine as a report states it: names, versions, and the two measured bounds."""
+def identity() -> dict[str, Any]:
+    """What the machine is, and what runs on it: names and versions, the same from run to run."""
     found = machine_info()
     vectors = _ISAS.get(found.vector_bits) if platform.machine() in ("x86_64", "AMD64") else None
     return {
+        "device": {"kind": "cpu", "name": found.processor},
         "host": llvm.get_host_cpu_name(),  # whatever processor the kernels are compiled for
         "isa": vectors or f"{platform.machine().lower()}_{found.vector_bits}",
         "held_to": isa.held(),
@@ -142,6 +143,12 @@ def describe(dtypes: tuple[str, ...], threads: tuple[int, ...]) -> dict[str, Any
         "cores": os.cpu_count(),
         "system": f"{platform.system()} {platform.machine()}",
         "versions": versions(),
+    }
+
+
+def describe(dtypes: tuple[str, ...], threads: tuple[int, ...]) -> dict[str, Any]:
+    """The machine as a report states it: what it is, and the two measured bounds."""
+    return identity() | {
         "blas": blas(),
         "peak_gflops": {
             dtype: {str(count): round(fma_peak(dtype, count), 1) for count in threads}

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.report import geometric_means
 from bench.result_file import ResultFile
 from bench.run import Refusal, Row, Settings
+from bench.summary import geometric_means
 
 RESULTS = Path(__file__).parent / "results"
 PARTIAL = ".partial.json"

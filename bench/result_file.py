@@ -14,7 +14,7 @@ class ResultFile:
     Its ``complete`` is false until `finish`: whoever reads it can tell a run that was ended.
     """
 
-    def __init__(self, path: Path, facts: dict[str, Any], records: str = "cases") -> None:
+    def __init__(self, path: Path, facts: dict[str, Any], records: str) -> None:
         self.path = path
         self.facts = {"schema": SCHEMA, "complete": False} | facts
         self._records = records

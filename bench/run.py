@@ -1,26 +1,17 @@
 """One figure: anchored first, then ours and every peer timed side by side on the same arrays."""
 
-import functools
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from bench.case import Case, make_case
+from bench.checked import Checked, WrongResult, check_anchor, checked
 from bench.expected import Expected, expect
-from bench.machine import copy_bandwidth, fma_peak
-from bench.peers import Call, Ours, Peer
-from bench.reference import tolerance
-from bench.roofline import low_reason, percent
+from bench.figure import Subject, speed, subject
+from bench.peers import Ours, Peer
 from bench.suites import Layer
-from bench.timing import Sample, interleaved, ratio
-from fastconv import worked_example
-from fastconv.cpu import simd
-
-
-class WrongResult(Exception):
-    """A kernel whose values are wrong; it is never timed."""
-
+from bench.timing import Sample, interleaved, ratios
 
 SETTLE_SECONDS = 0.008  # one contestant's idle workers spin on the next one's cores so long
 
@@ -38,36 +29,30 @@ class Settings:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One layer, pass and thread count; times are medians, in seconds.
+class Row(Subject):
+    """One figure, each contestant's part of it by name; times are medians, in seconds.
 
-    ``nbytes`` are those that must move at least: each operand read once, the result written once.
-    ``bound`` is the roofline that they, the measured peak and the measured bandwidth of a copy
-    make. Operands that lie in a cache may pass it, and Winograd's algorithms the peak as well.
+    A ``spread`` is an interquartile range over its median: that of a contestant's rounds, or that
+    of the rounds' ratios. What stands from ``gflops`` on is of ours, and None where nothing was
+    timed: see `bench.figure.Speed`.
     """
 
-    layer: str
-    shape: str
-    kind: str
-    dtype: str
-    pass_name: str
-    layout: str
-    threads: int
-    algorithm: str
-    count: int
-    flops: int
-    nbytes: int
     errors: dict[str, float]
+    first_calls: dict[str, float]
+    memory: dict[str, int | None]
     seconds: dict[str, float]
     spread: dict[str, float]
+    rounds: dict[str, int]
     ratios: dict[str, float]
+    ratio_spread: dict[str, float]
     best_peer: str | None
-    gflops: float | None
-    percent_of_peak: float | None
-    bound_gflops: float | None
-    percent_of_bound: float | None
-    low_reason: str | None
-    note: str
+    gflops: float | None = None
+    peak_gflops: float | None = None
+    copy_gbytes_per_second: float | None = None
+    percent_of_peak: float | None = None
+    bound_gflops: float | None = None
+    percent_of_bound: float | None = None
+    low_reason: str | None = None
 
     @property
     def ratio(self) -> float | None:
@@ -85,55 +70,31 @@ class Refusal:
     reason: str
 
 
-@functools.cache
-def check_anchor(dtype: str, algorithm: str) -> None:
-    """Run the worked example with this kernel; `WrongResult` where a number differs."""
-    try:
-        worked_example.check(worked_example.run(dtype, algorithm))
-    except worked_example.AnchorError as error:
-        raise WrongResult(f"algorithm {algorithm!r}: {error}") from error
-
-
-def checked_error(
-    peer: Peer, case: Case, pass_name: str, expected: Expected, call: Call | None = None
-) -> float:
-    """The peer's error against float64 on the case's arrays; `WrongResult` beyond rounding."""
-    result = (call or peer.prepare(case, pass_name))()
-    error = expected.error(peer.array(result, case, pass_name))
-    bound = tolerance(case.layer, pass_name)
-    if error > bound:
-        raise WrongResult(
-            f"{peer.name}, {case.layer.name} {pass_name}: max|err|/max|ref| is {error:.1e}, "
-            f"rounding explains at most {bound:.1e}"
-        )
-    return error
-
-
-def sampled(
+@contextmanager
+def ready(
     contestants: Sequence[Peer],
     case: Case,
     pass_name: str,
     expected: Expected,
     threads: int,
-    settings: Settings,
-) -> tuple[dict[str, float], dict[str, Sample]]:
-    """Check every contestant's values, then time them together; errors, and times if ``timed``.
-
-    The first contestant is timed in every round.
-    """
+    weighed: bool = False,
+) -> Iterator[dict[str, Checked]]:
+    """Check every contestant's values; inside the block their calls use so many threads."""
     with ExitStack() as stack:
         for peer in contestants:
             stack.enter_context(peer.threads(threads))
-        calls = {peer.name: peer.prepare(case, pass_name) for peer in contestants}
-        errors = {
-            peer.name: checked_error(peer, case, pass_name, expected, calls[peer.name])
-            for peer in contestants
-        }
-        settle = SETTLE_SECONDS if threads > 1 else 0.0
-        if not settings.timed:
-            return errors, {}
-        stays = contestants[0].name
-        return errors, interleaved(calls, settings.budget, settle=settle, stays=stays)
+        yield {peer.name: checked(peer, case, pass_name, expected, weighed) for peer in contestants}
+
+
+def sampled(
+    contestants: Mapping[str, Checked], threads: int, settings: Settings
+) -> dict[str, Sample]:
+    """Time them together, the first in every round; not where the settings say so."""
+    if not settings.timed:
+        return {}
+    calls = {name: contestant.call for name, contestant in contestants.items()}
+    settle = SETTLE_SECONDS if threads > 1 else 0.0
+    return interleaved(calls, settings.budget, settle=settle, stays=next(iter(calls)))
 
 
 def measure(
@@ -145,46 +106,29 @@ def measure(
     settings: Settings,
 ) -> Row:
     """One figure: every contestant checked, then timed beside the others."""
-    layer, flops = case.layer, case.layer.geometry.flops
     ours = Ours(settings.algorithm)
-    plan = ours.explained(case, pass_name)
-    for algorithm in dict.fromkeys((settings.algorithm, plan.algorithm)):
-        check_anchor(layer.dtype, algorithm)
     contestants = [ours, *(peer for peer in peers if peer.takes(case, pass_name))]
-    errors, samples = sampled(contestants, case, pass_name, expected, threads, settings)
+    with ready(contestants, case, pass_name, expected, threads, settings.timed) as found:
+        plan = ours.explained(case, pass_name)  # compiles: after the first calls were timed
+        for algorithm in dict.fromkeys((settings.algorithm, plan.algorithm)):
+            check_anchor(case.layer.dtype, algorithm)
+        samples = sampled(found, threads, settings)
     seconds = {name: sample.median for name, sample in samples.items()}
     rivals = [name for name in seconds if name != ours.name]
-    gflops = peak = bound = reason = None
-    if seconds:
-        gflops = flops / seconds[ours.name] / 1e9
-        peak = fma_peak(layer.dtype, threads)
-        bound = plan.roofline(peak, copy_bandwidth(threads))
-        # Halves are added up in float32.
-        lanes = simd.VECTOR_BITS // (8 * max(case.x.itemsize, 4))
-        reason = low_reason(layer, pass_name, lanes, gflops, peak, bound)
+    beside = {name: Sample(ratios(samples[ours.name], samples[name])) for name in rivals}
+    reached = speed(case, pass_name, threads, plan, seconds[ours.name]) if seconds else None
     return Row(
-        layer=layer.name,
-        shape=str(layer),
-        kind=layer.kind,
-        dtype=layer.dtype,
-        pass_name=pass_name,
-        layout=case.layout,
-        threads=threads,
-        algorithm=plan.algorithm,
-        count=layer.count,
-        flops=flops,
-        nbytes=plan.bytes,
-        errors=errors,
+        **asdict(subject(case, pass_name, threads, plan)),
+        errors={name: contestant.error for name, contestant in found.items()},
+        first_calls={name: contestant.first_call for name, contestant in found.items()},
+        memory={name: contestant.memory for name, contestant in found.items()},
         seconds=seconds,
         spread={name: sample.spread for name, sample in samples.items()},
-        ratios={name: ratio(samples[ours.name], samples[name]) for name in rivals},
+        rounds={name: len(sample.seconds) for name, sample in samples.items()},
+        ratios={name: sample.median for name, sample in beside.items()},
+        ratio_spread={name: sample.spread for name, sample in beside.items()},
         best_peer=min(rivals, key=seconds.__getitem__, default=None),
-        gflops=gflops,
-        percent_of_peak=percent(gflops, peak) if gflops and peak else None,
-        bound_gflops=bound,
-        percent_of_bound=percent(gflops, bound) if gflops and bound else None,
-        low_reason=reason,
-        note=layer.note,
+        **asdict(reached) if reached else {},
     )
 
 

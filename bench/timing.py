@@ -18,7 +18,7 @@ SAMPLE_SECONDS = 2e-4  # a call shorter than this is repeated within one sample
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Seconds a call, one entry a round."""
+    """Seconds a call, one entry a round; or what else was found in each."""
 
     seconds: tuple[float, ...]
 
@@ -43,7 +43,12 @@ def ratio(ours: Sample, peer: Sample) -> float:
     neighbour that wakes up over the run cancels within the round, which a ratio of the two
     medians would not give. A beaten peer has fewer rounds, the first ones.
     """
-    return statistics.median(p / o for o, p in zip(ours.seconds, peer.seconds, strict=False))
+    return statistics.median(ratios(ours, peer))
+
+
+def ratios(ours: Sample, peer: Sample) -> tuple[float, ...]:
+    """How many times as fast ours is, in each round that both ran."""
+    return tuple(p / o for o, p in zip(ours.seconds, peer.seconds, strict=False))
 
 
 def interleaved(

@@ -17,11 +17,12 @@ from click.testing import CliRunner
 from bench import machine, suites
 from bench.__main__ import main
 from bench.case import LAYOUTS, PASSES, Case, make_case
+from bench.checked import WrongResult, checked
 from bench.expected import expect
 from bench.peers import Ours, find_peers
 from bench.recorder import Recorder
 from bench.reference import reference, relative_error
-from bench.run import Refusal, Row, Settings, WrongResult, checked_error, run
+from bench.run import Refusal, Row, Settings, run
 from bench.timing import Sample, interleaved, ratio
 from fastconv import worked_example
 
@@ -114,7 +115,29 @@ def test_wrong_value_is_not_timed(spoil: Callable[[Any], Any]) -> None:
 
     case = make_case(LAYER)
     with pytest.raises(WrongResult, match="lenet5_c1 forward"):
-        checked_error(Wrong(), case, "forward", expect(case, "forward"))
+        checked(Wrong(), case, "forward", expect(case, "forward"))
+
+
+def test_the_first_call_is_timed_before_a_plan_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    order: list[str] = []
+
+    def noted(name: str) -> None:
+        method = getattr(Ours, name)
+
+        def call(self: Ours, *arguments: Any) -> Any:
+            order.append(name)
+            return method(self, *arguments)
+
+        monkeypatch.setattr(Ours, name, call)
+
+    for name in ("prepare", "explained"):  # the latter compiles
+        noted(name)
+    (row,) = run([LAYER], [], Settings(passes=("forward",), budget=0.0))
+    assert order == ["prepare", "explained"]
+    assert isinstance(row, Row)
+    assert row.first_calls["fastconv"] > 0
 
 
 def test_wrong_anchor_refuses_every_figure(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,6 +204,10 @@ def test_a_run_is_reported_whole(tmp_path: Path) -> None:
     read = json.loads(path.read_text())
     assert len(read["rows"]) == len(PASSES)
     assert read["rows"][0]["best_peer"] == "numpy"
+    for name in ("seconds", "spread", "rounds", "first_calls", "memory", "errors"):
+        assert set(read["rows"][0][name]) == {"fastconv", "numpy"}
+    assert set(read["rows"][0]["ratio_spread"]) == {"numpy"}
+    assert read["rows"][0]["workspace"] == rows[0].workspace >= 0
     g = LAYER.geometry
     elements = sum(math.prod(shape) for shape in (g.input_shape, g.weight_shape, g.output_shape))
     assert read["rows"][0]["nbytes"] == 4 * elements
@@ -234,7 +261,7 @@ def test_what_an_algorithm_cannot_do_is_left_out() -> None:
 
 
 def test_command_line_exits_1_when_a_value_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bench.run.tolerance", lambda layer, pass_name: -1.0)
+    monkeypatch.setattr("bench.checked.tolerance", lambda layer, pass_name: -1.0)
     command = ["--layers", "worked_example", "--budget", "0", "--passes", "forward"]
     result = CliRunner().invoke(main, command)
     assert result.exit_code == 1

@@ -87,7 +87,7 @@ def test_command_line_times_and_writes(tmp_path: Path) -> None:
 
 
 def test_wrong_value_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bench.run.tolerance", lambda layer, pass_name: -1.0)
+    monkeypatch.setattr("bench.checked.tolerance", lambda layer, pass_name: -1.0)
     result = CliRunner().invoke(auto.main, [*COMMAND, "--mean", "0", "--minimum", "0"])
     assert result.exit_code == 1
     assert "not timed" in result.output

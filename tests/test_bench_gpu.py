@@ -12,10 +12,10 @@ from click.testing import CliRunner
 from device_fakes import FakeDevice
 from scripts import run_script
 
+from bench.checked import WrongResult
 from bench.gpu import __main__ as command
 from bench.gpu import checks
 from bench.gpu.device import NoDevice
-from bench.run import WrongResult
 
 
 @pytest.fixture
@@ -35,10 +35,10 @@ def test_command_measures_and_reports(device: FakeDevice, tmp_path: Path) -> Non
     assert result.exit_code == 0, result.output
     read = json.loads(path.read_text())
     assert read["complete"]
-    assert read["device"]["name"] == "Fake"
-    assert set(read) >= {"schema", "date", "versions", "clocks", "settings", "worked_example"}
-    assert len(read["cases"]) == 3 * 4 * 3
-    assert {case["status"] for case in read["cases"]} == {"timed"}
+    assert read["machine_info"]["device"]["name"] == "Fake"
+    assert set(read) >= {"schema", "datetime", "clocks", "settings", "worked_example"}
+    assert len(read["benchmarks"]) == 3 * 4 * 3 * 2
+    assert "refused" not in read
     assert read["peak_tflops"]["float16"] == 1000
     assert len(read["geometric_means"]) == 3 * 4 * 3
     assert read["cut"] == []
@@ -51,7 +51,7 @@ def test_command_names_what_the_budget_cut(device: FakeDevice, tmp_path: Path) -
     result = _invoke(path, "--smoke", "--budget", "0", "--precision", "tf32", "--suite", "resnet50")
     assert result.exit_code == 0, result.output
     read = json.loads(path.read_text())
-    assert read["cases"] == []
+    assert read["benchmarks"] == []
     assert len(read["cut"]) == 3
     assert read["cut_reason"] == "the budget was spent"
     assert "not measured, the budget was spent: 3 figures" in result.output
@@ -63,8 +63,13 @@ def test_command_exits_1_when_a_value_is_wrong(device: FakeDevice, tmp_path: Pat
     result = _invoke(tmp_path / "results.json", *filters)
     assert result.exit_code == 1
     assert "WRONG: resnet50_4 tf32 weight" in result.output
-    cases = json.loads((tmp_path / "results.json").read_text())["cases"]
-    assert [case["status"] for case in cases] == ["WRONG", "timed"]
+    read = json.loads((tmp_path / "results.json").read_text())
+    wrong = {"what": "resnet50_4 tf32 weight", "status": "WRONG", "reason": "off"}
+    assert read["refused"] == [wrong]
+    assert [one["param"] for one in read["benchmarks"]] == [
+        "resnet50_4-float16-fastconv",
+        "resnet50_4-float16-torch",
+    ]
 
 
 @pytest.mark.parametrize("where", ["worked example", "layer"])
@@ -79,8 +84,9 @@ def test_command_ends_with_the_device(device: FakeDevice, tmp_path: Path, where:
     result = _invoke(path, "--layers", "resnet50_4$")
     assert result.exit_code == 1
     read = json.loads(path.read_text())
-    assert len(read["cases"]) == (3 if where == "layer" else 0)
-    assert len(read["cases"]) + len(read["cut"]) == 12
+    timed = len(read["benchmarks"]) // 2
+    assert timed == (3 if where == "layer" else 0)
+    assert timed + len(read["cut"]) == 12
     assert "the device was lost at" in read["cut_reason"]
     assert "illegal address" in result.output
 
@@ -126,7 +132,7 @@ def test_sanitize_times_nothing(
     assert result.exit_code == exit_code
     read = json.loads((tmp_path / "results.json").read_text())
     assert [check["status"] for check in read["checks"]] == list(statuses)
-    assert read["cases"] == []
+    assert read["benchmarks"] == []
 
 
 @pytest.mark.parametrize(

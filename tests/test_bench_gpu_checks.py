@@ -11,10 +11,10 @@ from device_fakes import HostBackend
 
 from bench import suites
 from bench.case import PASSES
+from bench.checked import WrongResult
 from bench.gpu import anchor, checks, jobs, small_cases, workload
 from bench.gpu.precisions import PRECISIONS
 from bench.reference import reference
-from bench.run import WrongResult
 from fastconv.options import current
 
 

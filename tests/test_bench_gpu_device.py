@@ -47,13 +47,18 @@ def test_the_whole_run_on_a_fake_device(torch: Any, tmp_path: Path) -> None:
     assert read["complete"]
     assert {anchor["status"] for anchor in read["worked_example"]} == {"exact"}
     assert len(read["worked_example"]) == 5 * len(("auto", "direct"))
-    assert len(read["cases"]) == 3 * 5 * 3
-    for case in read["cases"]:
-        assert case["status"] == "timed"
-        assert case["host_ahead"]
-        # The fake's event is a microsecond long.
-        assert case["kernel_seconds"]["fastconv"] == pytest.approx(101 * US, rel=1e-3)
-    assert set(read["versions"]) >= {"fastconv", "torch", "driver", "cudnn"}
+    assert len(read["benchmarks"]) == 3 * 5 * 3 * 2
+    for one in read["benchmarks"]:
+        assert one["extra_info"]["host_ahead"]
+        if one["params"]["contestant"] == "fastconv":
+            # The fake's event is a microsecond long.
+            assert one["stats"]["median"] == pytest.approx(101 * US, rel=1e-3)
+    assert set(read["machine_info"]["fastconv"]["versions"]) >= {
+        "fastconv",
+        "torch",
+        "driver",
+        "cudnn",
+    }
 
 
 def test_wait_is_as_long_as_asked(torch: Any, stream: FakeStream) -> None:

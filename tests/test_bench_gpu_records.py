@@ -13,11 +13,11 @@ from device_fakes import US, FakeDevice, FakeStream
 from rich.console import Console
 
 from bench.case import PASSES
-from bench.gpu import checks, clock, jobs, measure, report
+from bench.checked import WrongResult
+from bench.gpu import checks, clock, jobs, measure, summary
 from bench.gpu.measure import Anchor, Bench, DeviceLost
 from bench.gpu.precisions import DEFAULT_PRECISIONS, PRECISIONS
 from bench.result_file import SCHEMA, ResultFile
-from bench.run import WrongResult
 
 
 def _bench(device: FakeDevice, anchored: tuple[Anchor, ...] = (), algorithm: str = "auto") -> Bench:
@@ -129,7 +129,9 @@ def test_record_says_what_the_clocks_did() -> None:
     assert record.percent_of_peak == pytest.approx(record.tflops)
     assert record.bytes == 4 * (2 * 64 * 64 * 56 * 56 + 64 * 64 * 9)
     assert record.percent_of_copy == pytest.approx(100 * record.bytes / 100e-6 / 4e12)
-    assert json.loads(json.dumps(record.as_json()))["kernel_seconds"]["torch"] == 3e-4
+    assert record.kernel_seconds["torch"] == pytest.approx(3e-4)
+    assert record.first_call == pytest.approx(130 * US)  # 30 to queue it, 100 to run
+    assert record.ratio_spread == pytest.approx(0)
 
 
 def test_half_types_count_their_own_bytes() -> None:
@@ -213,38 +215,38 @@ def test_means_are_geometric_and_by_suite_precision_and_pass() -> None:
     record = _records(FakeDevice())[0]
     other = replace(record, ratio=12.0, call_ratio=None)
     wrong = replace(record, status="WRONG", ratio=None)
-    found = report.means([record, other, wrong])
+    found = summary.means([record, other, wrong])
     assert list(found) == [("resnet50", "float32", "forward")]
     mean = found["resnet50", "float32", "forward"]
     assert mean["layers"] == 2
     assert mean["ratio"] == pytest.approx(6.0)
     assert mean["call_ratio"] == pytest.approx(0.5)
-    assert report.means_json(found)[0]["pass_name"] == "forward"
-    assert "6.00 (" in _text(report.means_table(found))
+    assert summary.means_json(found)[0]["pass_name"] == "forward"
+    assert "6.00 (" in _text(summary.means_table(found))
 
 
 def test_tables_show_every_figure_and_every_reason() -> None:
     records = _records(FakeDevice({("resnet50_4", "tf32"): WrongResult("3 elements")}))
-    text = _text(report.table(records))
+    text = _text(summary.table(records))
     assert text.count("resnet50_4") == 9
     assert "100 us" in text
     assert "300 us" in text
     assert "host late" not in text
-    assert "host late" in _text(report.table([replace(records[0], host_ahead=False)]))
+    assert "host late" in _text(summary.table([replace(records[0], host_ahead=False)]))
     noted = [replace(record, note="N=8 instead of 64") for record in records[:3]]
-    assert list(report.note_lines(noted)) == ["resnet50_4: N=8 instead of 64"]
-    untimed = list(report.untimed_lines(records))
+    assert list(summary.note_lines(noted)) == ["resnet50_4: N=8 instead of 64"]
+    untimed = list(summary.untimed_lines(records))
     assert len(untimed) == 3
     assert untimed[0].startswith("WRONG: resnet50_4 tf32 forward (64->64 3x3 @ 56x56, N=64)")
 
 
 def test_cut_is_named() -> None:
     cut = _jobs("resnet50_[45]")
-    text = "\n".join(report.cut_lines(cut, "the budget was spent"))
+    text = "\n".join(summary.cut_lines(cut, "the budget was spent"))
     assert "not measured, the budget was spent: 24 figures" in text
     assert "resnet50, 2 layers: " in text
-    assert len(report.cut_json(cut)) == 24
-    assert not list(report.cut_lines((), "the budget was spent"))
+    assert len(summary.cut_json(cut)) == 24
+    assert not list(summary.cut_lines((), "the budget was spent"))
 
 
 def test_failed_checks_are_told_with_their_last_words() -> None:
@@ -254,7 +256,7 @@ def test_failed_checks_are_told_with_their_last_words() -> None:
         Anchor("tf32", "direct", "WRONG", "output is 37"),
         Anchor("float16", "direct", "WRONG", "output is 37"),
     )
-    text = "\n".join(report.check_lines([check], anchors))
+    text = "\n".join(summary.check_lines([check], anchors))
     assert "assert 1 == 2" in text
     assert "exact for 1 of 3" in text
     assert "tf32 direct, float16 direct: WRONG: output is 37" in text
@@ -262,7 +264,7 @@ def test_failed_checks_are_told_with_their_last_words() -> None:
 
 def test_file_is_whole_after_every_record(tmp_path: Path) -> None:
     path = tmp_path / "results.json"
-    file = ResultFile(path, {"device": {"name": "Fake"}})
+    file = ResultFile(path, {"device": {"name": "Fake"}}, "cases")
     assert json.loads(path.read_text())["cases"] == []
     for number in range(3):
         file.add({"layer": str(number)})

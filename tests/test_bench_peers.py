@@ -10,9 +10,9 @@ from scripts import run_script
 
 from bench import suites
 from bench.case import LAYOUTS, PASSES, make_case
+from bench.checked import checked
 from bench.expected import expect
 from bench.peers import PEERS, Ours, Peer, algorithms, find_peers, jax
-from bench.run import checked_error
 
 SMOKE = {layer.name: layer for layer in suites.smoke_suite()}
 
@@ -27,7 +27,7 @@ def test_every_peer_computes_what_the_reference_does(layout: str, pass_name: str
         for peer in (Ours("direct"), *peers):
             if peer.takes(case, pass_name):
                 with peer.threads(2):
-                    checked_error(peer, case, pass_name, expected)
+                    checked(peer, case, pass_name, expected)
 
 
 @pytest.mark.parametrize("pass_name", PASSES)
@@ -40,7 +40,7 @@ def test_peers_that_take_halves(dtype: str, pass_name: str) -> None:
     expected = expect(case, pass_name)
     able = [peer for peer in peers if peer.takes(case, pass_name)]
     for peer in (Ours(), *able):
-        checked_error(peer, case, pass_name, expected)
+        checked(peer, case, pass_name, expected)
     assert [peer.name for peer in able] in ([], ["torch"])
 
 

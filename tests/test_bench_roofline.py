@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from bench import report, suites
+from bench import suites, summary
 from bench.roofline import lane_use, low_reason
 from bench.run import Row
 
@@ -71,17 +71,24 @@ def row(**changes: Any) -> Row:
         "count": 3,
         "flops": LARGE.geometry.flops,
         "nbytes": 1000,
+        "workspace": 500,
+        "note": "",
         "errors": {},
+        "first_calls": {"fastconv": 4.0, "torch": 5.0},
+        "memory": {"fastconv": 2000, "torch": None},
         "seconds": {"fastconv": 2.0, "torch": 3.0},
-        "spread": {},
+        "spread": {"fastconv": 0.1, "torch": 0.2},
+        "rounds": {"fastconv": 5, "torch": 5},
         "ratios": {"torch": 1.5},
+        "ratio_spread": {"torch": 0.05},
         "best_peer": "torch",
         "gflops": 50.0,
+        "peak_gflops": 100.0,
+        "copy_gbytes_per_second": 20.0,
         "percent_of_peak": 50.0,
         "bound_gflops": 80.0,
         "percent_of_bound": 62.5,
         "low_reason": None,
-        "note": "",
     }
     return Row(**(figures | changes))
 
@@ -93,17 +100,17 @@ def test_slower_cases_are_listed_slowest_first() -> None:
         row(layer="resnet50_8", pass_name="input", threads=2, ratios={"torch": 0.5}),
         row(ratios={}, best_peer=None),
     ]
-    assert list(report.slower_lines(rows)) == [
+    assert list(summary.slower_lines(rows)) == [
         "slower than a peer: 2 of 4",
         "    resnet50_8 input, 2 thr.: 0.50 x torch",
         "    resnet50_4 forward, 1 thr.: 0.90 x torch",
     ]
-    assert not list(report.slower_lines([row()]))
+    assert not list(summary.slower_lines([row()]))
 
 
 def test_low_layers_are_listed_with_their_reason() -> None:
     rows = [row(), row(low_reason="no reason known")]
-    assert list(report.low_lines(rows)) == [
+    assert list(summary.low_lines(rows)) == [
         "under 70 % of the peak, of more than 50 MFLOP: 1 of 2",
         "    resnet50_4 forward, 1 thr. (direct): 50 % of the peak, 62 % of the bound: "
         "no reason known",

@@ -1,6 +1,5 @@
 """``python -m bench.gpu``: ours beside cuDNN on a CUDA device, checked first, within a budget."""
 
-import datetime
 import sys
 import time
 from dataclasses import asdict, dataclass
@@ -11,10 +10,12 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from bench.benchmark_json import RECORDS, header
 from bench.case import PASSES
 from bench.choices import split_names
-from bench.gpu import checks, report
+from bench.gpu import checks, summary
 from bench.gpu.device import NoDevice, find_device
+from bench.gpu.entries import entries, refusal
 from bench.gpu.jobs import DEFAULT_SUITES, SUITES, Job, select
 from bench.gpu.measure import FAILED, TIMED, WRONG, Anchor, Bench, Device, DeviceLost, Record
 from bench.gpu.measure import anchors as run_anchors
@@ -113,10 +114,10 @@ def main(json_path: Path | None, sanitize: bool, **options: Any) -> None:
 
 def _sanitize(console: Console, device: Device, path: Path, budget: float) -> int:
     """Run both tools; the exit status."""
-    file = ResultFile(path, _facts(device))
+    file = ResultFile(path, _facts(device), RECORDS)
     found = checks.sanitizers(budget / len(checks.TOOLS))
     file.finish({"checks": [asdict(check) for check in found]})
-    _print(console, report.check_lines(found, ()))
+    _print(console, summary.check_lines(found, ()))
     if all(check.status == checks.NOT_RUN for check in found):
         return NO_DEVICE
     return 0 if all(check.status == checks.PASSED for check in found) else 1
@@ -125,12 +126,12 @@ def _sanitize(console: Console, device: Device, path: Path, budget: float) -> in
 def _bench(console: Console, device: Device, settings: Settings, path: Path, started: float) -> int:
     """Check, measure, report; the exit status."""
     jobs = _jobs(device, settings)
-    file = ResultFile(path, _facts(device) | {"settings": asdict(settings)})
+    file = ResultFile(path, _facts(device) | {"settings": asdict(settings)}, RECORDS)
     precisions = [PRECISIONS[name] for name in settings.precisions]
     peaks = {precision.name: device.peak(precision) for precision in precisions}
     copy = device.copy_bandwidth()
     file.note(_bounds(peaks, copy) | {"clocks": device.clocks()})
-    _print(console, report.fact_lines(file.facts))
+    _print(console, summary.fact_lines(file.facts))
     tested = _tested(settings)
     beside = max((check.seconds for check in tested[1:]), default=0.0)
     deadline = started + settings.budget + beside
@@ -138,10 +139,10 @@ def _bench(console: Console, device: Device, settings: Settings, path: Path, sta
     try:
         anchors = run_anchors(device, precisions, device.algorithms())
     except DeviceLost as lost:
-        _print(console, report.check_lines(tested, ()))
+        _print(console, summary.check_lines(tested, ()))
         return _finish(console, Outcome([], jobs, LOST + str(lost), True), file)
     file.note({"worked_example": [asdict(anchor) for anchor in anchors]})
-    _print(console, report.check_lines(tested, anchors))
+    _print(console, summary.check_lines(tested, anchors))
     bench = Bench(device, settings.algorithm, anchors, peaks, copy)
     outcome = _measure(console, bench, jobs, file, deadline)
     status = _finish(console, outcome, file)
@@ -186,11 +187,7 @@ def _bounds(peaks: dict[str, float], copy: float) -> dict[str, Any]:
 
 
 def _facts(device: Device) -> dict[str, Any]:
-    return {
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "device": device.describe(),
-        "versions": device.versions(),
-    }
+    return header({"kind": "cuda", **device.describe()}, {"versions": device.versions()})
 
 
 def _measure(
@@ -205,7 +202,7 @@ def _measure(
         try:
             for record in bench.run(jobs, deadline, time.perf_counter):
                 records.append(record)
-                file.add(record.as_json())
+                _write(file, record, records)
                 progress.update(task, advance=1, description=f"{record.layer} {record.precision}")
         except DeviceLost as error:
             reason, lost = LOST + str(error), True
@@ -214,19 +211,27 @@ def _measure(
     return Outcome(records, jobs[len(records) :], reason, lost)
 
 
+def _write(file: ResultFile, record: Record, records: list[Record]) -> None:
+    """Into the file: the record's entries, or why it has none."""
+    for one in entries(record):
+        file.add(one)
+    if record.status != TIMED:
+        file.note({"refused": [refusal(each) for each in records if each.status != TIMED]})
+
+
 def _finish(console: Console, outcome: Outcome, file: ResultFile) -> int:
     """Print the tables, the means last, and complete the file; the figures' exit status."""
-    found = report.means(outcome.records)
-    console.print(report.table(outcome.records))
-    _print(console, report.note_lines(outcome.records))
-    _print(console, report.untimed_lines(outcome.records))
-    _print(console, report.cut_lines(outcome.cut, outcome.reason))
-    console.print(report.means_table(found))
+    found = summary.means(outcome.records)
+    console.print(summary.table(outcome.records))
+    _print(console, summary.note_lines(outcome.records))
+    _print(console, summary.untimed_lines(outcome.records))
+    _print(console, summary.cut_lines(outcome.cut, outcome.reason))
+    console.print(summary.means_table(found))
     file.finish(
         {
-            "geometric_means": report.means_json(found),
+            "geometric_means": summary.means_json(found),
             "cut_reason": outcome.reason if outcome.cut else "",
-            "cut": report.cut_json(outcome.cut),
+            "cut": summary.cut_json(outcome.cut),
         }
     )
     console.print(f"written to {file.path}")

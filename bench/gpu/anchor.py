@@ -4,9 +4,9 @@ import importlib
 from typing import Any
 
 import fastconv
+from bench.checked import WrongResult
 from bench.gpu.precisions import Precision
 from bench.gpu.workload import arithmetic
-from bench.run import WrongResult
 from fastconv.worked_example import EXPECTED, INPUT, KERNEL, TARGET
 
 CHECKED = ("output", "total", "loss", "kernel_gradient", "input_gradient")

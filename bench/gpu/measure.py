@@ -2,17 +2,17 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from math import prod
 from typing import Any, Protocol
 
+from bench.checked import WrongResult
 from bench.gpu import clock
 from bench.gpu.clock import Call, Stream
 from bench.gpu.jobs import Job
 from bench.gpu.precisions import Precision
 from bench.gpu.workload import OURS, PEER, first_line
-from bench.run import WrongResult
-from bench.timing import ratio
+from bench.timing import Sample, ratio, ratios
 
 TIMED, WRONG, FAILED, REFUSED = "timed", "WRONG", "failed", "refused"
 
@@ -72,11 +72,13 @@ class Record:
     """One job's outcome; times are medians, in seconds, and a ratio of 2 means half their time.
 
     ``bytes`` are those of the operands and the result: what must be moved at least.
+    ``kernel_rounds`` are what the medians of the kernels' times and the ratio are taken from.
     """
 
     suite: str
     layer: str
     shape: str
+    kind: str
     count: int
     precision: str
     pass_name: str
@@ -84,29 +86,23 @@ class Record:
     algorithm: str
     flops: int
     bytes: int
+    peak_gflops: float
+    copy_gbytes_per_second: float
     status: str
     reason: str = ""
     note: str = ""
     errors: dict[str, float] = field(default_factory=dict)
+    first_call: float | None = None  # of ours: compiled or loaded, and waited for
+    kernel_rounds: dict[str, tuple[float, ...]] = field(default_factory=dict)
     kernel_seconds: dict[str, float] = field(default_factory=dict)
     call_seconds: dict[str, float] = field(default_factory=dict)
-    spread: dict[str, float] = field(default_factory=dict)
     ratio: float | None = None
+    ratio_spread: float | None = None
     call_ratio: float | None = None
     tflops: float | None = None
     percent_of_peak: float | None = None
     percent_of_copy: float | None = None
     host_ahead: bool | None = None
-
-    def as_json(self) -> dict[str, Any]:
-        """The record with its numbers cut to the digits that mean something."""
-        return {name: _rounded(value) for name, value in asdict(self).items()}
-
-
-def _rounded(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _rounded(number) for name, number in value.items()}
-    return float(f"{value:.5g}") if isinstance(value, float) else value
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,10 +185,11 @@ class Bench:
             return self._record(job, status=status, reason=first_line(error))
 
     def _measured(self, job: Job, workload: Checked) -> Record:
+        first_call = self._first_call(workload.calls[OURS])
         errors = workload.check()
         times = clock.measure(self._device.stream, workload.calls)
         kernel, call = times.kernel, times.call
-        beside = PEER in kernel
+        beside = Sample(ratios(kernel[OURS], kernel[PEER])) if PEER in kernel else None
         flops = job.layer.geometry.flops / kernel[OURS].median
         moved = _bytes(job) / kernel[OURS].median
         return self._record(
@@ -200,10 +197,12 @@ class Bench:
             status=TIMED,
             note="; ".join(filter(None, (job.layer.note, workload.note))),
             errors=errors,
+            first_call=first_call,
+            kernel_rounds={name: sample.seconds for name, sample in kernel.items()},
             kernel_seconds={name: sample.median for name, sample in kernel.items()},
             call_seconds={name: sample.median for name, sample in call.items()},
-            spread={name: sample.spread for name, sample in kernel.items()},
-            ratio=ratio(kernel[OURS], kernel[PEER]) if beside else None,
+            ratio=beside.median if beside else None,
+            ratio_spread=beside.spread if beside else None,
             call_ratio=ratio(call[OURS], call[PEER]) if beside else None,
             tflops=flops / 1e12,
             percent_of_peak=100 * flops / self._peaks[job.precision.name],
@@ -211,11 +210,21 @@ class Bench:
             host_ahead=times.host_ahead,
         )
 
+    def _first_call(self, call: Call) -> float:
+        """Seconds until the first result is there."""
+        stream = self._device.stream
+        stream.drain()
+        start = stream.now()
+        call()
+        stream.drain()
+        return stream.now() - start
+
     def _record(self, job: Job, **rest: Any) -> Record:
         return Record(
             suite=job.suite,
             layer=job.layer.name,
             shape=str(job.layer),
+            kind=job.layer.kind,
             count=job.layer.count,
             precision=job.precision.name,
             pass_name=job.pass_name,
@@ -223,6 +232,8 @@ class Bench:
             algorithm=self._algorithm,
             flops=job.layer.geometry.flops,
             bytes=_bytes(job),
+            peak_gflops=self._peaks[job.precision.name] / 1e9,
+            copy_gbytes_per_second=self._copy_bandwidth / 1e9,
             **rest,
         )
 

@@ -15,10 +15,10 @@ from typing import Any
 
 import fastconv
 from bench.case import Case
+from bench.checked import WrongResult
 from bench.gpu.clock import Call
 from bench.gpu.precisions import Precision
 from bench.peers import Torch, conv_arguments
-from bench.run import WrongResult
 from bench.suites import Layer
 
 OURS, PEER = "fastconv", "torch"

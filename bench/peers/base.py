@@ -48,6 +48,9 @@ class Peer(ABC):
         known = case.layout in self.layouts and case.layer.dtype in self.dtypes
         return known and self.available(case.layer, pass_name)
 
+    def release(self) -> None:  # noqa: B027  # most have nothing that can be freed
+        """Free what is kept between calls, as far as the library lets go of it."""
+
     def array(self, result: Any, case: Case, pass_name: str) -> Array:
         """What a call returned as an array of (N, C, H, W)'s or (K, C, R, S)'s shape."""
         return np.asarray(result)

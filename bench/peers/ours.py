@@ -54,6 +54,9 @@ class Ours(Peer):
     def threads(self, count: int) -> AbstractContextManager[Any]:
         return fastconv.options(threads=count)
 
+    def release(self) -> None:
+        fastconv.clear_cache()
+
     def forward(self, case: Case) -> Call:
         x, w, rest = case.x, case.w, conv_arguments(case.layer)
         algorithm = self.algorithm

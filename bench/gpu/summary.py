@@ -11,20 +11,21 @@ from bench.gpu.checks import Check
 from bench.gpu.jobs import Job
 from bench.gpu.measure import TIMED, Anchor, Record
 from bench.gpu.workload import OURS, PEER
-from bench.report import number_text, time_text
+from bench.summary import number_text, time_text
 
 Key = tuple[str, str, str]
 
 
 def fact_lines(facts: dict[str, Any]) -> Iterator[str]:
     """The device and what was measured of it, in a few lines."""
-    device = facts["device"]
+    machine = facts["machine_info"]
+    device, versions = machine["device"], machine["fastconv"]["versions"]
     yield (
         f"{device['name']}: {device['multiprocessors']} multiprocessors, compute capability "
         f"{device['compute_capability']}, {device['memory_gib']} GiB, "
         f"{device['l2_cache_mib']} MiB of L2"
     )
-    yield ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
+    yield ", ".join(f"{name} {version}" for name, version in versions.items())
     if facts.get("clocks"):
         clocks = ", ".join(f"{name} {value}" for name, value in facts["clocks"].items())
         yield f"just after the matrix products: {clocks}"

@@ -1,0 +1,1 @@
+"""Benchmark files read, compared, and shown as one page."""
