@@ -83,6 +83,8 @@ from fastconv.cpu.simd.stores import (
     zip_vectors,
 )
 from fastconv.cpu.simd.tiles import (
+    add_folded,
+    add_rows,
     add_sums,
     add_tile,
     inner,
@@ -110,6 +112,8 @@ __all__ = [
     "VECTOR_BITS",
     "Object",
     "Tile",
+    "add_folded",
+    "add_rows",
     "add_sums",
     "add_tile",
     "address_of",
