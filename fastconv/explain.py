@@ -140,7 +140,7 @@ def explain(
         Of the arrays, as `conv2d` takes them.
     layout : {"NCHW", "NHWC"}
         Whether pixels or channels are contiguous in memory, at any rank.
-    algorithm : {"auto", "direct", "im2col", "winograd", "depthwise", "listed", "fft"}
+    algorithm : {"auto", "direct", "im2col", "col2im", "winograd", "depthwise", "listed", "fft"}
 
     Returns
     -------

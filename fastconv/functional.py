@@ -36,7 +36,7 @@ def conv1d(
     groups : int
     activation : {None, "relu"}
     out : ndarray or device array, optional
-    algorithm : {"auto", "direct", "im2col", "winograd", "depthwise", "listed", "fft"}
+    algorithm : {"auto", "direct", "im2col", "col2im", "winograd", "depthwise", "listed", "fft"}
     stream : int or stream object, optional
 
     Returns
@@ -97,7 +97,7 @@ def conv2d(
         argument, in the time of the convolution alone. NaN stays NaN. For NumPy arrays.
     out : as input, optional
         Array for the result, of its shape and dtype and apart from the operands.
-    algorithm : {"auto", "direct", "im2col", "winograd", "depthwise", "listed", "fft"}
+    algorithm : {"auto", "direct", "im2col", "col2im", "winograd", "depthwise", "listed", "fft"}
         "auto" chooses by the sizes alone. Another that cannot do a call says why not. Device
         arrays take "direct", "im2col" and "columns": im2col with the columns stored, there for
         comparison.
@@ -194,7 +194,7 @@ def conv3d(
     groups : int
     activation : {None, "relu"}
     out : ndarray or device array, optional
-    algorithm : {"auto", "direct", "im2col", "winograd", "depthwise", "listed", "fft"}
+    algorithm : {"auto", "direct", "im2col", "col2im", "winograd", "depthwise", "listed", "fft"}
     stream : int or stream object, optional
 
     Returns
@@ -240,7 +240,7 @@ def conv_transpose1d(
     padding : int, tuple of 1 int or one pair ``((before, after),)``
     groups : int
     out : ndarray or device array, optional
-    algorithm : {"auto", "direct", "im2col", "winograd", "depthwise", "listed", "fft"}
+    algorithm : {"auto", "direct", "im2col", "col2im", "winograd", "depthwise", "listed", "fft"}
     stream : int or stream object, optional
 
     Returns
@@ -296,7 +296,7 @@ def conv_transpose2d(
         Step from one kernel element to the next, per axis.
     out : ndarray or device array, optional
         Array for the result, of its shape and dtype and apart from the operands.
-    algorithm : {"auto", "direct", "im2col", "winograd", "depthwise", "listed", "fft"}
+    algorithm : {"auto", "direct", "im2col", "col2im", "winograd", "depthwise", "listed", "fft"}
         "auto" chooses by the sizes alone.
     stream : int or stream object, optional
         As in `conv2d`.
@@ -357,7 +357,7 @@ def conv_transpose3d(
     padding : int, tuple of 3 ints or tuple of 3 pairs
     groups : int
     out : ndarray or device array, optional
-    algorithm : {"auto", "direct", "im2col", "winograd", "depthwise", "listed", "fft"}
+    algorithm : {"auto", "direct", "im2col", "col2im", "winograd", "depthwise", "listed", "fft"}
     stream : int or stream object, optional
 
     Returns

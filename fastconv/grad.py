@@ -36,7 +36,7 @@ def conv1d_weight(
     padding : int, tuple of 1 int or one pair ``((before, after),)``
     groups : int
     out : ndarray or device array, optional
-    algorithm : {"auto", "direct", "im2col", "winograd", "depthwise", "listed", "fft"}
+    algorithm : {"auto", "direct", "im2col", "col2im", "winograd", "depthwise", "listed", "fft"}
     stream : int or stream object, optional
 
     Returns
@@ -88,7 +88,7 @@ def conv2d_weight(
         As in the convolution.
     out : ndarray or device array, optional
         Array for the result, of its shape and dtype and apart from the operands.
-    algorithm : {"auto", "direct", "im2col", "winograd", "depthwise", "listed", "fft"}
+    algorithm : {"auto", "direct", "im2col", "col2im", "winograd", "depthwise", "listed", "fft"}
         "auto" chooses by the sizes alone.
     stream : int or stream object, optional
         As in `conv2d`.
@@ -154,7 +154,7 @@ def conv3d_weight(
     padding : int, tuple of 3 ints or tuple of 3 pairs
     groups : int
     out : ndarray or device array, optional
-    algorithm : {"auto", "direct", "im2col", "winograd", "depthwise", "listed", "fft"}
+    algorithm : {"auto", "direct", "im2col", "col2im", "winograd", "depthwise", "listed", "fft"}
     stream : int or stream object, optional
 
     Returns
@@ -202,7 +202,7 @@ def conv1d_input(
     padding : int, tuple of 1 int or one pair ``((before, after),)``
     groups : int
     out : ndarray or device array, optional
-    algorithm : {"auto", "direct", "im2col", "winograd", "depthwise", "listed", "fft"}
+    algorithm : {"auto", "direct", "im2col", "col2im", "winograd", "depthwise", "listed", "fft"}
     stream : int or stream object, optional
 
     Returns
@@ -253,7 +253,7 @@ def conv2d_input(
         As in the convolution.
     out : ndarray or device array, optional
         Array for the result, of its shape and dtype and apart from the operands.
-    algorithm : {"auto", "direct", "im2col", "winograd", "depthwise", "listed", "fft"}
+    algorithm : {"auto", "direct", "im2col", "col2im", "winograd", "depthwise", "listed", "fft"}
         "auto" chooses by the sizes alone.
     stream : int or stream object, optional
         As in `conv2d`.
@@ -321,7 +321,7 @@ def conv3d_input(
     padding : int, tuple of 3 ints or tuple of 3 pairs
     groups : int
     out : ndarray or device array, optional
-    algorithm : {"auto", "direct", "im2col", "winograd", "depthwise", "listed", "fft"}
+    algorithm : {"auto", "direct", "im2col", "col2im", "winograd", "depthwise", "listed", "fft"}
     stream : int or stream object, optional
 
     Returns

@@ -22,6 +22,7 @@ _SERIAL_MULTIPLY_ADDS = 1 << 20  # below this, waking a second thread costs more
 _MODULES = {
     "direct": ("direct", "direct_gradient"),
     "im2col": ("im2col", "im2col"),
+    "col2im": ("col2im", "col2im"),
     "winograd": ("winograd", "winograd_gradient"),
     "depthwise": ("depthwise", "depthwise_gradient"),
     "listed": ("listed", "listed"),
@@ -29,7 +30,12 @@ _MODULES = {
 }
 ALGORITHMS = tuple(_MODULES)
 _TRANSFORMED_TAPS = 100  # with fewer, a product of spectra never pays: SciPy is not imported
-_EXACT = ("direct", "im2col", "listed")  # no more than products and sums: for integers too
+_EXACT = (
+    "direct",
+    "im2col",
+    "col2im",
+    "listed",
+)  # no more than products and sums: for integers too
 _COARSE = ("winograd", "fft")  # that round more coarsely, which `options(winograd=False)` forbids
 
 
@@ -163,20 +169,22 @@ def _chosen(pass_name: str, low: Lowered, arrays: Operands, winograd: bool) -> s
     plain = "direct"
     if arrays.bits == simd.INT64:
         return plain
+
+    def cycles(name: str) -> float:
+        found: float = _module(name, pass_name).cycles(pass_name, low, arrays)
+        return found
+
     if not _refusal("depthwise", pass_name, low, arrays):
-        by_planes, direct = (
-            _module(name, pass_name).cycles(pass_name, low, arrays)
-            for name in ("depthwise", "direct")
-        )
-        plain = "depthwise" if by_planes < direct else "direct"
+        plain = min(("depthwise", "direct"), key=cycles)
     elif pass_name != "weight_gradient" and _prefers_columns(low, arrays):
         plain = "im2col"
+    costed = plain if plain == "depthwise" else "direct"  # im2col has no estimate of its own
+    if not _refusal("col2im", pass_name, low, arrays) and cycles("col2im") < cycles(costed):
+        plain = costed = "col2im"
     if is_small(low.multiply_adds) or not winograd:
         return plain
     able = [name for name in _coarse(low) if not _refusal(name, pass_name, low, arrays)]
-    costed = [plain if plain == "depthwise" else "direct", *able]
-    costs = {name: _module(name, pass_name).cycles(pass_name, low, arrays) for name in costed}
-    best = min(costs, key=costs.__getitem__)
+    best = min((costed, *able), key=cycles)
     return best if best in able else plain
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -139,6 +140,8 @@ _PANELS = (  # (output channels, vectors)
     *((8, 3), (9, 3), (12, 2), (14, 2), (6, 4), (4, 3), (6, 2), (4, 2), (12, 1), (4, 1)),
     *((2, 3), (2, 1), (1, 4), (1, 1)),
 )
+_MOST_LINES = 14  # of a tile of columns
+_ADD, _FOLD = 4.0, 0.7  # cycles to add a vector to one in memory, or to one beside it
 _WINDOWS = ((1, 3), (1, 2), (1, 1), (2, 1), (2, 2), (4, 1))  # (image rows, vectors)
 
 
@@ -179,6 +182,51 @@ def panel_tile(pixels: int, channels: int, lanes: int) -> TileShape:
                 step = _step_cycles(m * vectors, m + vectors)
                 panels = -(-pixels // (vectors * lanes))
                 yield TileShape(1, m, vectors, -(-channels // m) * panels * step)
+
+    return min(candidates(), key=lambda shape: shape.cycles)
+
+
+class FoldShape(NamedTuple):
+    """``m`` lines by ``vectors`` vectors, of which each ``taps`` are summed in registers."""
+
+    m: int
+    vectors: int
+    taps: int
+    cycles: float
+
+
+def fold_tile(
+    lines: int, folds: Sequence[tuple[int, int]], places: int, channels: int, lanes: int
+) -> FoldShape:
+    """The best tile of columns' lines by a panel of places, and the cycles for all lines.
+
+    Each of ``folds`` is how many lines may be summed in registers, and to how many sums.
+    """
+
+    def candidates() -> Iterator[FoldShape]:
+        for taps, sums in folds:
+            for m, vectors in product(range(taps, _MOST_LINES + 1, taps), range(1, 6)):
+                if _fits(m * vectors, vectors + 1):
+                    tiles = -(-lines // m) * -(-places // (vectors * lanes))
+                    step = _step_cycles(m * vectors, m + vectors)
+                    reach = vectors + (taps > sums)
+                    added = m // taps * sums * reach
+                    moved = (m - m // taps * sums) * reach
+                    tile = channels * step + _ADD * added + _FOLD * moved
+                    yield FoldShape(m, vectors, taps, tiles * tile)
+
+    return min(candidates(), key=lambda shape: shape.cycles)
+
+
+def run_tile(elements: int, taps: int, channels: int, lanes: int) -> TileShape:
+    """The best tile of ``m`` elements by vectors of taps: cycles for one input channel."""
+
+    def candidates() -> Iterator[TileShape]:
+        for m, vectors in product(_LINES, range(1, 6)):
+            if m <= elements and _fits(m * vectors, vectors + 1):
+                step = _step_cycles(m * vectors, m + vectors)
+                count = -(-elements // m) * -(-taps // (vectors * lanes))
+                yield TileShape(1, m, vectors, count * (channels * step + 2 * m * vectors))
 
     return min(candidates(), key=lambda shape: shape.cycles)
 

@@ -84,6 +84,8 @@ from fastconv.cpu.simd.stores import (
     zip_vectors,
 )
 from fastconv.cpu.simd.tiles import (
+    add_folded,
+    add_rows,
     add_sums,
     add_tile,
     inner,
@@ -111,6 +113,8 @@ __all__ = [
     "VECTOR_BITS",
     "Object",
     "Tile",
+    "add_folded",
+    "add_rows",
     "add_sums",
     "add_tile",
     "address_of",

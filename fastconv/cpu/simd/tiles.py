@@ -16,6 +16,7 @@ from fastconv.cpu.simd.emit import (
     literals,
     llvm_scalar,
     masked_load,
+    masked_store,
     multiply_add,
     prefix_mask,
     shuffle,
@@ -254,3 +255,91 @@ def add_sums(typingctx, tile, address):
         return context.get_dummy_value()
 
     return types.void(tile, address), codegen
+
+
+@intrinsic(prefer_literal=True)
+def add_folded(typingctx, tile, lines, vectors, taps, turns):
+    """Add rows of ``tile``, moved on lane by lane and summed, to the lines in memory.
+
+    Each ``taps`` rows, ``vectors`` vectors long, are dealt out to ``turns`` lines: rows of one
+    line after those of another, the first where the line begins and each a lane further on.
+    """
+    if not literals(vectors, taps, turns):
+        return None
+    length, lanes, size = vectors.literal_value, tile.lanes, size_of(tile.dtype)
+    all_taps, apart = taps.literal_value, turns.literal_value
+    runs = [len(range(turn, all_taps, apart)) for turn in range(min(all_taps, apart))]
+
+    def codegen(context, b, signature, args):
+        def vector(row, j):
+            if 0 <= j < length:
+                return b.extract_value(args[0], row * length + j)
+            return ir.Constant(context.get_value_type(tile).element, None)
+
+        def moved(row, j, by):
+            picks = [lanes - by + lane for lane in range(lanes)]
+            return shuffle(b, vector(row, j - 1), vector(row, j), picks)
+
+        first = 0
+        for i in range(len(lines)):
+            start, run = b.extract_value(args[1], i), runs[i % len(runs)]
+            totals = []
+            for j in range(length + (run > 1)):
+                total = vector(first, j)
+                for by in range(1, run):
+                    total = add(b, total, moved(first + by, j, by))
+                totals.append(total)
+            places = [
+                as_pointer(b, b.add(start, I64(j * lanes * size)), total.type)
+                for j, total in enumerate(totals)
+            ]
+            totals = [
+                add(b, b.load(place, align=1), total)
+                for place, total in zip(places, totals, strict=True)
+            ]
+            for place, total in zip(places, totals, strict=True):
+                b.store(total, place, align=1)
+            first += run
+        return context.get_dummy_value()
+
+    return types.void(tile, lines, vectors, taps, turns), codegen
+
+
+@intrinsic(prefer_literal=True)
+def add_rows(typingctx, tile, start, pitch, m, vectors, valid):
+    """Add row ``i`` of ``tile``, ``vectors`` vectors long, to memory at ``start + i * pitch``.
+
+    Of each row only the first ``valid`` elements are added; all of it is read. Rows may overlap.
+    """
+    if not literals(m, vectors):
+        return None
+    rows, columns, lanes = m.literal_value, vectors.literal_value, tile.lanes
+    size = size_of(tile.dtype)
+
+    def codegen(context, b, signature, args):
+        value, base, step, _, _, count = args
+
+        def added(write):
+            for i in range(rows):
+                line = b.add(base, b.mul(step, I64(i)))
+                places = [b.add(line, I64(j * lanes * size)) for j in range(columns)]
+                terms = [b.extract_value(value, i * columns + j) for j in range(columns)]
+                totals = [
+                    add(b, b.load(as_pointer(b, place, term.type), align=1), term)
+                    for place, term in zip(places, terms, strict=True)
+                ]
+                for j, (place, total) in enumerate(zip(places, totals, strict=True)):
+                    write(j, place, total)
+
+        whole = b.icmp_signed(">=", count, I64(columns * lanes))
+        with b.if_else(whole, likely=True) as (full, partial):
+            with full:
+                added(lambda j, place, v: b.store(v, as_pointer(b, place, v.type), align=1))
+            with partial:
+                masks = [
+                    prefix_mask(b, lanes, b.sub(count, I64(j * lanes))) for j in range(columns)
+                ]
+                added(lambda j, place, v: masked_store(b, v, place, masks[j]))
+        return context.get_dummy_value()
+
+    return types.void(tile, types.int64, types.int64, m, vectors, types.int64), codegen
