@@ -10,6 +10,9 @@ from covering import pairwise
 
 import fastconv
 from fastconv.cpu.winograd import BOUND
+from fastconv.cpu.winograd_shape import shape_of
+from fastconv.geometry import forward_geometry
+from fastconv.lowering import lower_forward
 
 _CHANNELS = (
     *((1, 1, 1), (3, 15, 1), (15, 16, 1), (17, 24, 1), (31, 33, 1), (33, 3, 1), (70, 17, 1)),
@@ -146,6 +149,7 @@ LARGE = {
     "5x5": simple(2, 48, 40, (14, 15), (5, 5), pad=2),
     "5x5, stride 2": simple(3, 40, 34, (33, 22), (5, 5), stride=2, pad=1),
     "dilated": simple(2, 33, 40, (25, 26), (3, 3), pad=6, dilation=6),
+    "five points": simple(3, 72, 40, (9, 9), (3, 3), pad=1),
 }
 
 
@@ -177,6 +181,17 @@ def test_rounding(case: Case, dtype: str, which: str, draw: str) -> None:
     result = compute(case, which, *given, algorithm="winograd")
     exact = oracle(case, which, *given)
     assert np.abs(result - exact).max() <= bound(case, which, given, dtype)
+
+
+# (targets along each axis, points along each axis of the tiles that take fewest products)
+_TILES = (((4, 8), (6, 6)), ((3, 9), (5, 5)), ((2, 6), (4, 5)), ((7, 14), (6, 6)), ((5, 1), (5, 4)))
+
+
+@pytest.mark.parametrize(("size", "points"), _TILES)
+def test_tiles_take_the_fewest_products(size: tuple[int, int], points: tuple[int, int]) -> None:
+    case = simple(1, 2, 2, size, (3, 3), pad=1)
+    g = forward_geometry(case.input_shape, case.weight_shape, *case.how, case.rank)
+    assert shape_of(lower_forward(g)).points == points
 
 
 @pytest.mark.parametrize("view", VIEWS)

@@ -9,6 +9,9 @@ and cost nothing but tables:
 - stride s, transposed: the s * s phases of the target are so many more target channels, each with
   the taps that reach it.
 
+Along each axis a tile has as many points as cover the image with the fewest products: 9 targets of
+3 taps take three tiles of five points or three of six.
+
 A wide image is cut into pieces whose tiles stay in the first-level cache while they are mapped.
 """
 
@@ -20,7 +23,7 @@ from fastconv.cpu.operands import Operands
 from fastconv.lowering import AxisPart, Correlation, Lowered
 
 MOST_TAPS = 5  # along an axis: beyond, a tile of six points is one pixel
-_POINTS = (6, 4)  # that a map can have; more would round too coarsely
+_POINTS = (6, 5, 4)  # that a map can have; more would round too coarsely
 _ACROSS = 48  # tiles side by side at most
 
 

@@ -3,7 +3,8 @@
 F(m, r) gives ``m`` outputs of a filter of ``r`` taps for ``n = m + r - 1`` products: it evaluates
 the polynomials of filter and signal at ``n`` points, multiplies them there, and interpolates
 (Winograd 1980, "Arithmetic Complexity of Computations"; Lavin and Gray 2016, arXiv:1509.09308).
-The points are 0, pairs +-p, and infinity, in this order: a pair shares nearly all of its work.
+The points are 0, pairs +-p, and, where their number is even, infinity, in this order: a pair shares
+nearly all of its work.
 
 A signal's map takes ``n`` samples to ``n`` points, a filter's ``r`` taps to ``n`` points, and an
 output's ``n`` products to ``m`` outputs. Which is which does not matter: a weight gradient is
@@ -34,8 +35,13 @@ from fastconv.cpu.simd.emit import (
 SIGNAL, FILTER, OUTPUT = 0, 1, 2  #: which of the three maps
 
 # Points that balance the sizes of the maps' factors: with 3/4 and 3/2 F(4, 3) rounds a sixth as
-# coarsely as with the textbook's 1 and 2 (Barabasz and others 2020, arXiv:1803.10986, search more).
-_PAIRS = {4: (Fraction(1),), 6: (Fraction(3, 4), Fraction(3, 2))}
+# coarsely as with the textbook's 1 and 2 (Barabasz and others 2020, arXiv:1803.10986, search more);
+# F(3, 3) at five points is twice as fine as that.
+_PAIRS = {
+    4: (Fraction(1),),
+    5: (Fraction(3, 4), Fraction(2)),
+    6: (Fraction(3, 4), Fraction(3, 2)),
+}
 POINTS = tuple(_PAIRS)  #: the numbers of points that there are, beside 1, the map that does nothing
 
 
@@ -78,6 +84,11 @@ def _expanded(pairs: tuple[Fraction, ...]) -> list[Fraction]:
     return coefficients
 
 
+def _reaches_infinity(points: int, pairs: tuple[Fraction, ...]) -> bool:
+    """Whether the last point is infinity, beside 0 and the pairs."""
+    return points > 1 + 2 * len(pairs)
+
+
 def _signal(e: _Emitter, d: list[ir.Value], pairs: tuple[Fraction, ...]) -> list[ir.Value]:
     """Row i holds the coefficients of the product of (x - q) over all finite points q but i."""
 
@@ -89,10 +100,10 @@ def _signal(e: _Emitter, d: list[ir.Value], pairs: tuple[Fraction, ...]) -> list
     for p in pairs:
         others = _expanded(tuple(q for q in pairs if q != p))
         points += e.pair(apply(others, 2), apply(others, 1), p)
-    return [*points, apply(whole, 1)]
+    return [*points, apply(whole, 1)] if _reaches_infinity(len(d), pairs) else points
 
 
-def _filter(e: _Emitter, g: list[ir.Value], pairs: tuple[Fraction, ...]) -> list[ir.Value]:
+def _filter(e: _Emitter, g: list[ir.Value], pairs: tuple[Fraction, ...], n: int) -> list[ir.Value]:
     """The filter's value at each point, over the product of the point's distances to the others."""
     points = [e.combine([(1 / prod((-p * p for p in pairs), start=Fraction(1)), g[0])])]
     for p in pairs:
@@ -100,21 +111,23 @@ def _filter(e: _Emitter, g: list[ir.Value], pairs: tuple[Fraction, ...]) -> list
         even = e.combine([(p**i / distances, g[i]) for i in range(0, len(g), 2)])
         odd = e.combine([(p ** (i - 1) / distances, g[i]) for i in range(1, len(g), 2)])
         points += e.pair(even, odd, p)
-    return [*points, g[-1]]
+    return [*points, g[-1]] if _reaches_infinity(n, pairs) else points
 
 
 def _output(
     e: _Emitter, products: list[ir.Value], pairs: tuple[Fraction, ...], m: int
 ) -> list[ir.Value]:
     """Output j sums the products, each times the j-th power of its point."""
-    zero, *finite, infinity = products
+    zero, *finite = products[: 1 + 2 * len(pairs)]
+    infinity = products[1 + 2 * len(pairs) :]
     sums = [e.b.fadd(finite[2 * i], finite[2 * i + 1]) for i in range(len(pairs))]
     differences = [e.b.fsub(finite[2 * i], finite[2 * i + 1]) for i in range(len(pairs))]
     outputs = []
     for j in range(m):
         parts = differences if j % 2 else sums
         terms = [(p**j, part) for p, part in zip(pairs, parts, strict=True)]
-        terms += [(Fraction(1), zero)] * (j == 0) + [(Fraction(1), infinity)] * (j == m - 1)
+        terms += [(Fraction(1), zero)] * (j == 0)
+        terms += [(Fraction(1), last) for last in infinity if j == m - 1]
         outputs.append(e.combine(terms))
     return outputs
 
@@ -126,7 +139,7 @@ def _mapped(e: _Emitter, kind: int, given: list[ir.Value], points: int, m: int) 
     if kind == SIGNAL:
         return _signal(e, given, pairs)
     if kind == FILTER:
-        return _filter(e, given, pairs)
+        return _filter(e, given, pairs, points)
     return _output(e, given, pairs, m)
 
 
