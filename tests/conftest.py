@@ -23,9 +23,10 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     Each core works through neighbouring tests, which share kernels; one that is done takes half of
     what another has left. Any ``-n`` goes before: ``-n0`` for one process, ``-n4`` for four.
     """
-    whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS
     option = config.option
-    if whole and config.pluginmanager.hasplugin("xdist") and option.numprocesses is None:
+    if _workers or not config.pluginmanager.hasplugin("xdist"):
+        return
+    if config.args_source is pytest.Config.ArgsSource.TESTPATHS and option.numprocesses is None:
         option.numprocesses = "auto"
         option.maxprocesses = option.maxprocesses or _MOST_WORKERS
         option.dist = "worksteal"
