@@ -9,9 +9,9 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from bench import isa, machine, suites, summary
-from bench.case import LAYOUTS, PASSES
-from bench.choices import hold_to, split_counts, split_names, split_suites, suite_layers
+from bench import machine, suites, summary
+from bench.case import LAYOUTS
+from bench.choices import hold_to, shared_options, split_names, suite_layers
 from bench.peers import PEERS, Peer, find_peers
 from bench.recorder import Recorder, result_name
 from bench.run import Refusal, Row, Settings, run
@@ -19,32 +19,11 @@ from fastconv.dispatch import ALGORITHMS
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option(
-    "--suite",
-    "names",
-    callback=split_suites,
-    default=suites.SHORT_SUITE,
-    metavar="NAMES",
-    help=f"Some of {', '.join(suites.SUITES)}, or all. Default: a few layers of each kind.",
-)
-@click.option("--passes", callback=split_names(PASSES), default=",".join(PASSES), show_default=True)
-@click.option("--threads", callback=split_counts, default="1", show_default=True)
+@shared_options(suite=suites.SHORT_SUITE, budget=1.0)
 @click.option("--layout", type=click.Choice(LAYOUTS), default="nchw", show_default=True)
 @click.option("--algorithm", type=click.Choice(ALGORITHMS), default="auto", show_default=True)
-@click.option("--layers", default="", metavar="REGEX", help="Only layers whose name it finds.")
-@click.option("--batch", type=click.IntRange(1), help="N for every layer, instead of its own.")
 @click.option("--dtype", type=click.Choice(suites.DTYPES), help="Instead of the layers' own.")
 @click.option("--peers", callback=split_names(PEERS), default=",".join(PEERS), show_default=True)
-@click.option("--budget", type=float, default=1.0, show_default=True, help="Seconds a figure.")
-@click.option(
-    "--isa",
-    "isa_name",
-    type=click.Choice(isa.ISAS),
-    default=isa.NATIVE,
-    show_default=True,
-    help="Hold ours and the peers to it, in a child process.",
-)
-@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Also write a file.")
 @click.option(
     "--results",
     type=click.Path(path_type=Path, file_okay=False),
@@ -56,15 +35,15 @@ def main(
     names: tuple[str, ...],
     passes: tuple[str, ...],
     threads: tuple[int, ...],
-    layout: str,
-    algorithm: str,
     layers: str,
     batch: int | None,
-    dtype: str | None,
-    peers: tuple[str, ...],
     budget: float,
     isa_name: str,
     json_path: Path | None,
+    layout: str,
+    algorithm: str,
+    dtype: str | None,
+    peers: tuple[str, ...],
     results: Path | None,
     smoke: bool,
 ) -> None:

@@ -18,10 +18,10 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from bench import isa, machine
-from bench.case import LAYOUTS, PASSES, Case, make_case
+from bench import machine
+from bench.case import LAYOUTS, Case, make_case
 from bench.checked import WrongResult, check_anchor
-from bench.choices import hold_to, split_counts, split_names, split_suites, suite_layers
+from bench.choices import hold_to, shared_options, split_names, suite_layers
 from bench.expected import Expected, expect
 from bench.peers import Ours, algorithms
 from bench.run import Settings, ready, sampled
@@ -52,9 +52,7 @@ class Choice:
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--suite", "names", callback=split_suites, default="all", show_default=True)
-@click.option("--passes", callback=split_names(PASSES), default=",".join(PASSES), show_default=True)
-@click.option("--threads", callback=split_counts, default="1", show_default=True)
+@shared_options(suite="all", budget=0.2)
 @click.option(
     "--layout",
     "layouts",
@@ -62,32 +60,20 @@ class Choice:
     default=",".join(LAYOUTS),
     show_default=True,
 )
-@click.option("--layers", default="", metavar="REGEX", help="Only layers whose name it finds.")
-@click.option("--batch", type=click.IntRange(1), help="N for every layer, instead of its own.")
-@click.option("--budget", type=float, default=0.2, show_default=True, help="Seconds a case.")
 @click.option("--mean", type=float, default=0.95, show_default=True, help="Least mean score.")
 @click.option("--minimum", type=float, default=0.8, show_default=True, help="Least score.")
-@click.option(
-    "--isa",
-    "isa_name",
-    type=click.Choice(isa.ISAS),
-    default=isa.NATIVE,
-    show_default=True,
-    help="Hold the kernels to it, in a child process.",
-)
-@click.option("--json", "path", type=click.Path(path_type=Path), help="Also write a file.")
 def main(
     names: tuple[str, ...],
     passes: tuple[str, ...],
     threads: tuple[int, ...],
-    layouts: tuple[str, ...],
     layers: str,
     batch: int | None,
     budget: float,
+    isa_name: str,
+    json_path: Path | None,
+    layouts: tuple[str, ...],
     mean: float,
     minimum: float,
-    isa_name: str,
-    path: Path | None,
 ) -> None:
     """Time what auto chooses beside every other algorithm that can do each case.
 
@@ -110,8 +96,8 @@ def main(
                 continue
             found.append(outcome)
             status.update(f"{outcome.layer} {outcome.pass_name} {outcome.layout}")
-            if path:
-                write(path, described, found, wrong)
+            if json_path:
+                write(json_path, described, found, wrong)
     console.print(table(found))
     for sentence in wrong:
         console.print(f"[bold red]not timed[/]: {sentence}", highlight=False)

@@ -3,13 +3,18 @@
 import re
 import sys
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
 
 import click
 from click import Context, Parameter
 
 from bench import isa
+from bench.case import PASSES
 from bench.suites import SHORT_SUITE, SUITES, Layer, read_suite
 from fastconv.machine import machine_info
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 def split_names(choices: tuple[str, ...]) -> Callable[[Context, Parameter, str], tuple[str, ...]]:
@@ -38,6 +43,50 @@ def split_suites(ctx: Context, param: Parameter, value: str) -> tuple[str, ...]:
     if value == "all":
         return SUITES
     return split_names((*SUITES, SHORT_SUITE))(ctx, param, value)
+
+
+def shared_options(*, suite: str, budget: float) -> Callable[[F], F]:
+    """A decorator that gives a command the options of every benchmark, with its own defaults."""
+    options = (
+        click.option(
+            "--suite",
+            "names",
+            callback=split_suites,
+            default=suite,
+            show_default=True,
+            metavar="NAMES",
+            help=f"Some of {', '.join(SUITES)}, or all; {SHORT_SUITE}: a few layers of each kind.",
+        ),
+        click.option(
+            "--passes", callback=split_names(PASSES), default=",".join(PASSES), show_default=True
+        ),
+        click.option("--threads", callback=split_counts, default="1", show_default=True),
+        click.option(
+            "--layers", default="", metavar="REGEX", help="Only layers whose name it finds."
+        ),
+        click.option("--batch", type=click.IntRange(1), help="N for every layer, not its own."),
+        click.option(
+            "--budget", type=float, default=budget, show_default=True, help="Seconds a figure."
+        ),
+        click.option(
+            "--isa",
+            "isa_name",
+            type=click.Choice(isa.ISAS),
+            default=isa.NATIVE,
+            show_default=True,
+            help="Hold all contestants to it, in a child process.",
+        ),
+        click.option(
+            "--json", "json_path", type=click.Path(path_type=Path), help="Also write a file."
+        ),
+    )
+
+    def add(command: F) -> F:
+        for option in reversed(options):  # help lists them as they stand here
+            command = option(command)
+        return command
+
+    return add
 
 
 def suite_layers(

@@ -1,4 +1,4 @@
-"""Settings shared by every test: where compiled kernels are kept, and guarded arrays."""
+"""Settings shared by every test: cores, where compiled kernels are kept, and guarded arrays."""
 
 import hashlib
 import os
@@ -11,6 +11,31 @@ import pytest
 
 _ROOT = Path(__file__).resolve().parent.parent
 _KEPT = 3
+# More would mostly compile the same kernels at the same time.
+_MOST_WORKERS = 8
+_workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 0))  # in one of them, how many there are
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Run the whole suite on all cores, and what is named on the command line in this process.
+
+    Each core works through neighbouring tests, which share kernels; one that is done takes half of
+    what another has left. Any ``-n`` goes before: ``-n0`` for one process, ``-n4`` for four.
+    """
+    option = config.option
+    if _workers or not config.pluginmanager.hasplugin("xdist"):
+        return
+    if config.args_source is pytest.Config.ArgsSource.TESTPATHS and option.numprocesses is None:
+        option.numprocesses = "auto"
+        option.maxprocesses = option.maxprocesses or _MOST_WORKERS
+        option.dist = "worksteal"
+
+
+def _share_cores() -> None:
+    """Keep the threads of all workers to the cores, with two or more for each to test threads."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    os.environ.setdefault("NUMBA_NUM_THREADS", str(max(2, (cores or 1) // _workers)))
 
 
 def _sources_hash() -> str:
@@ -37,9 +62,12 @@ def _use_kernel_cache() -> None:
     os.environ["NUMBA_CACHE_DIR"] = str(current)
 
 
-# Numba reads the variable when it is imported, so this cannot wait for a fixture.
+# Numba reads its variables when it is imported, so this cannot wait for a fixture.
 assert "numba" not in sys.modules, "conftest.py must run before Numba is imported"
-_use_kernel_cache()
+if _workers:
+    _share_cores()  # and the cache of the process that started them
+else:
+    _use_kernel_cache()
 
 from arrays import Arena  # noqa: E402
 from hypothesis import settings  # noqa: E402

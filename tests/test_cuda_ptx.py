@@ -60,6 +60,8 @@ def _chosen() -> list[Any]:
 @pytest.fixture(scope="module", autouse=True)
 def compiled_on_all_cores(request: pytest.FixtureRequest) -> None:
     """Compile ahead, in parallel: what takes nearly all the time."""
+    if hasattr(request.config, "workerinput"):
+        return  # the tests themselves are spread over the cores
     mine = (item for item in request.session.items if item.path == request.path)
     calls = [getattr(item, "callspec", None) for item in mine]
     chosen = [call.params for call in calls if call is not None and "kernel" in call.params]

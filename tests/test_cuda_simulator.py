@@ -46,17 +46,9 @@ def test_stand_ins() -> None:
 
 
 def test_device_cases() -> None:
-    """Half of them in each of two processes, for a simulated kernel keeps only one core busy."""
-    file = str(TESTS / "test_cuda_device.py")
-    half = "weight_gradient or bias_gradient or fold or rounding"
-    halves = half, f"not ({half})"
-    processes = [start(file, "-m", "not slow", "-k", chosen) for chosen in halves]
-    try:
-        for process in processes:
-            check(process)
-    finally:
-        for process in processes:
-            process.kill()
+    """On all cores, for a simulated kernel keeps only one of them busy."""
+    spread = "-n", "auto", "--maxprocesses", "8", "--dist", "worksteal"
+    check(start(str(TESTS / "test_cuda_device.py"), "-m", "not slow", *spread))
 
 
 @pytest.mark.slow

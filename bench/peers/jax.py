@@ -76,25 +76,26 @@ class Jax(Peer):
 
     def weight_gradient(self, case: Case) -> Call:
         convolution = self._convolution(case)
-        w = _ordered(case, "w")
-        like = self.jax.ShapeDtypeStruct(w.shape, w.dtype)
-
-        def gradient(x: Any, dy: Any) -> Any:
-            transposed = self.jax.linear_transpose(lambda w: convolution(x, w), like)
-            return transposed(dy)[0]
-
-        return self._call(case, gradient, "x", "dy")
+        return self._gradient(case, "w", lambda x: lambda w: convolution(x, w), "x")
 
     def input_gradient(self, case: Case) -> Call:
         convolution = self._convolution(case)
-        x = _ordered(case, "x")
-        like = self.jax.ShapeDtypeStruct(x.shape, x.dtype)
+        return self._gradient(case, "x", lambda w: lambda x: convolution(x, w), "w")
 
-        def gradient(w: Any, dy: Any) -> Any:
-            transposed = self.jax.linear_transpose(lambda x: convolution(x, w), like)
-            return transposed(dy)[0]
+    def _gradient(
+        self, case: Case, name: str, linear: Callable[[Any], Callable[[Any], Any]], other: str
+    ) -> Call:
+        """The transpose of a function that is linear in ``name``, applied to the output's gradient.
 
-        return self._call(case, gradient, "w", "dy")
+        ``linear`` makes that function from the other operand.
+        """
+        operand = _ordered(case, name)
+        like = self.jax.ShapeDtypeStruct(operand.shape, operand.dtype)
+
+        def gradient(fixed: Any, dy: Any) -> Any:
+            return self.jax.linear_transpose(linear(fixed), like)(dy)[0]
+
+        return self._call(case, gradient, other, "dy")
 
 
 @functools.cache
