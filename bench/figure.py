@@ -6,10 +6,10 @@ The one writes it in the rows of its file, the other as pytest-benchmark's ``ext
 from dataclasses import dataclass
 
 from bench.case import Case
-from bench.machine import copy_bandwidth, fma_peak
 from bench.roofline import low_reason, percent
 from fastconv.cpu import simd
 from fastconv.explain import Explanation
+from fastconv.roofs import copy_bandwidth, fma_peak
 
 
 @dataclass(frozen=True, slots=True)

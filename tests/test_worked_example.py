@@ -7,7 +7,7 @@ import pytest
 from arrays import DTYPES
 from cases import WITH_AUTO
 
-from fastconv.__main__ import pytorch_example
+from fastconv.cli.example import pytorch_example
 from fastconv.worked_example import EXPECTED, AnchorError, check, run
 
 NAMES = list(EXPECTED)
