@@ -39,6 +39,7 @@ EXPECTED: dict[str, Any] = {
 }
 
 _GROWN = ("winograd",)  # algorithms that cannot run a 2x2 kernel
+_INPUT_GRADIENTS = ("col2im",)  # algorithms of that pass alone: the rest is auto's
 _COARSE = {"winograd": 16, "fft": 16}  # those that round, and by how many eps of the largest number
 
 # 0.01 is no binary number: the updates are right to one rounding of a number as large as w.
@@ -95,7 +96,7 @@ def run(dtype: DTypeLike = np.float32, algorithm: str = "auto") -> WorkedExample
     dtype : dtype
         Any that `conv2d` takes; an integer kernel steps in float64.
     algorithm : str
-        Passed on to each convolution.
+        Passed on to each convolution, or to the one that it can do.
 
     Returns
     -------
@@ -117,14 +118,15 @@ def run(dtype: DTypeLike = np.float32, algorithm: str = "auto") -> WorkedExample
     w = np.array(KERNEL, dtype)
     more = ((0, 1),) * 2 if algorithm in _GROWN else ((0, 0),) * 2
     image, kernels = x[None, None], np.pad(w, more)[None, None]
+    others = "auto" if algorithm in _INPUT_GRADIENTS else algorithm
 
-    y = conv2d(image, kernels, padding=more, algorithm=algorithm)
+    y = conv2d(image, kernels, padding=more, algorithm=others)
     total = y.sum()
     loss = (total - TARGET) ** 2
 
     total_gradient = 2 * (total - TARGET)
     dy = np.full_like(y, total_gradient)
-    dw = conv2d_weight(image, kernels.shape, dy, padding=more, algorithm=algorithm)[0, 0, :2, :2]
+    dw = conv2d_weight(image, kernels.shape, dy, padding=more, algorithm=others)[0, 0, :2, :2]
     dx = conv2d_input(image.shape, kernels, dy, padding=more, algorithm=algorithm)[0, 0]
 
     stepped = w.astype(np.float64 if w.dtype.kind in "iu" else w.dtype)
