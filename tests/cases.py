@@ -201,6 +201,7 @@ def grid(rank: int) -> list[tuple[Case, str, str]]:
 
 
 EDGES = {
+    "one channel to more than a vector holds": simple(2, 1, 19, (9, 53), (3, 3), pad=1, bias=True),
     "kernel larger than the image": simple(2, 5, 7, (3, 4), (7, 9), pad=4),
     "kernel as large as the image": simple(2, 17, 9, (7, 6), (7, 6), bias=True),
     "padding larger than the kernel": simple(1, 3, 4, (4, 5), (3, 3), pad=11),

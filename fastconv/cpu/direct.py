@@ -29,8 +29,10 @@ _WEIGHTS_STAY = 1 << 19  # bytes of weights that may stay in the second-level ca
 
 
 # Beside the tiles of two multiply-adds a cycle, measured on a Zen 4 whose cycles count half: cycles
-# to pack a weight, and to move an element of a target whose pixels and channels both lie apart.
-_PACK, _MOVE = 0.5, 2.2
+# to pack a weight, to move an element of a target whose pixels and channels both lie apart, and to
+# turn a vector of channels so that its elements leave for as many planes; and to move an element
+# of a source whose pixels lie cache lines apart.
+_PACK, _MOVE, _TURN, _SPREAD = 0.5, 2.2, 7.0, 8.5
 
 
 def cycles(pass_name: str, low: Lowered, arrays: Operands) -> float:
@@ -77,14 +79,25 @@ def correlate(low: Lowered, arrays: Operands, space: Workspace, threads: int) ->
 def _prefers_windows(low: Lowered, arrays: Operands) -> bool:
     """Whether lanes over pixels take fewer cycles than lanes over output channels."""
     channels, lanes = low.target_channels, arrays.lanes
-    if channels >= lanes:
-        return False
     counts = low.parts[-1].counts
     rows, length = low.N * prod(counts[:-1]), counts[-1]
     over_pixels = window_tile(rows, length, channels, lanes).cycles
-    # With channels contiguous in memory every pixel of a window moves alone, in and out.
-    transposing = 3 if arrays.channels_last else 1
-    return over_pixels * transposing < channel_tile(rows, length, channels, lanes).cycles
+    over_channels = channel_tile(rows, length, channels, lanes).cycles
+    if channels >= lanes:
+        if arrays.channels_last or arrays.y[-1] != arrays.size or len(low.parts) > 1:
+            return False
+        # Lanes of channels leave through a transpose, which short sums do not hide.
+        depth = low.source_channels * len(low.parts[-1].taps)
+        turned = _TURN * rows * length * channels / lanes
+        return 1.05 * over_pixels * depth < over_channels * depth + turned
+    if not arrays.channels_last:
+        return over_pixels < over_channels
+    # With channels contiguous in memory every pixel of a window moves alone, in and out; where
+    # pixels lie lines apart, each comes from memory as often as there are channels.
+    depth = low.source_channels * sum(len(part.taps) for part in low.parts)
+    pixels = low.N * low.source_channels * prod(low.source)
+    staged = pixels * (_SPREAD if arrays.x[-1] >= 64 else _MOVE)
+    return 3 * over_pixels < over_channels and over_pixels * depth + staged < over_channels * depth
 
 
 def channel_steps(
