@@ -55,7 +55,7 @@ _TAPS = ((1, 1), (1, 3), (1, 7), (2, 2), (3, 1), (3, 3), (5, 1), (5, 5), (7, 1),
 
 
 _MASKED = 3  # what the masked vector at a row's end costs beside a whole one
-_STREAM = 0.04  # what each row of an image read where it lies costs beyond six
+_STREAM = 0.36  # what each row of an image read where it lies costs beyond six, in taps
 _CROWDED = 2048  # bytes between pixels that fall into few lines of the first cache
 
 
@@ -101,7 +101,8 @@ def best_tile(low: Lowered, arrays: Operands) -> Tile:
         elif lanes == OPEN:
             # Rows left over are taken one by one; many rows at a time are much to fetch.
             height = whole * step(lanes, rho, R, S) + left * step(lanes, 1, R, S)
-            steps *= 1 + _STREAM * max(0, (rho - 1) * rows.move + len(rows.taps) - 6)
+            met = (rho - 1) * rows.move + R_all
+            steps *= 1 + _STREAM * max(0, met - 6) / (R_all * S_all)
         return low.N * (moved + depth.length * steps * height)
 
     def candidates() -> Iterator[Tile]:
