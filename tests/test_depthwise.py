@@ -146,6 +146,21 @@ def test_nan_goes_where_its_products_go(
     np.testing.assert_array_equal(result, oracle(case, which, *given))
 
 
+@pytest.mark.parametrize("which", PASSES)
+def test_pixels_that_crowd_the_cache(which: str) -> None:
+    """Channels last, 4096 bytes from pixel to pixel: staged where others are read in place."""
+    case = simple(2, 70, 70, (9, 8), (3, 3), groups=70, pad=1)
+    given = operands(case, which)
+    arrays = [values.astype("float32") for values in given]
+    for i, values in enumerate(arrays):
+        if values.shape[1] == 70:
+            spread = np.full((2, *values.shape[2:], 1024), np.nan, "float32")
+            arrays[i] = np.moveaxis(spread, -1, 1)[:, :70]
+            arrays[i][...] = values
+    result = compute(case, which, *arrays, algorithm="depthwise")
+    np.testing.assert_array_equal(result, oracle(case, which, *given))
+
+
 REFUSED = {
     "channels that mix": (simple(1, 4, 4, (9, 9), (3, 3)), "channels_first", "one input or one"),
     "grouped, channels last": (

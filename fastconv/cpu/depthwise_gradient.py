@@ -24,7 +24,16 @@ from fastconv.cpu.bands import (
 )
 from fastconv.cpu.depthwise import refusal
 from fastconv.cpu.operands import Operands
-from fastconv.cpu.plane_tiles import CHANNELS, GATHER, GATHERED, GATHERED_BYTES, OPEN, PIXELS, opens
+from fastconv.cpu.plane_tiles import (
+    CHANNELS,
+    GATHER,
+    GATHERED,
+    GATHERED_BYTES,
+    OPEN,
+    PIXELS,
+    opens,
+    staging_cycles,
+)
 from fastconv.cpu.planning import block_table, parts_for
 from fastconv.cpu.program import Constant, Step, compiled
 from fastconv.cpu.staging import (
@@ -45,7 +54,9 @@ _ROWS = (1, 4, 7)  # of the gradient in a tile
 _TAPS = ((1, 1), (1, 3), (1, 7), (2, 2), (3, 1), (3, 3), (5, 1), (5, 5), (7, 1), (7, 3))  # R x S
 
 
-_CROWDED = 2048  # bytes between pixels that fall into few cache lines
+_MASKED = 3  # what the masked vector at a row's end costs beside a whole one
+_STREAM = 0.36  # what each row of an image read where it lies costs beyond six, in taps
+_CROWDED = 2048  # bytes between pixels that fall into few lines of the first cache
 
 
 class Tile(NamedTuple):
@@ -67,17 +78,32 @@ def best_tile(low: Lowered, arrays: Operands) -> Tile:
     blocks = -(-channels // arrays.lanes)
     pixels = prod(low.source) + prod(low.parts[0].counts)
 
-    def cycles(lanes: int, rho: int, R: int, S: int) -> float:
+    def step(lanes: int, rho: int, R: int, S: int) -> float:
         met = {j * rows.move + r for j in range(rho) for r in range(R)}
         loads = (1 if lanes else 1.6) * len(met) * S + rho
         # Products into one sum follow each other by four cycles.
-        step = max(rho * max(R * S, 4), loads) + 3
-        vectors = (
-            blocks * columns.length if lanes else channels * -(-columns.length // arrays.lanes)
-        )
-        steps = vectors * len(depth.taps) * -(-R_all // R) * -(-S_all // S)
-        moved = blocks * pixels * GATHER if lanes == GATHERED else 0
-        return low.N * (moved + depth.length * steps * rows.length / rho * step)
+        return max(rho * max(R * S, 4), loads) + 3
+
+    def cycles(lanes: int, rho: int, R: int, S: int) -> float:
+        whole, left = divmod(rows.length, rho)
+        height = rows.length / rho * step(lanes, rho, R, S)
+        if lanes == PIXELS:
+            full, masked = divmod(columns.length, arrays.lanes)
+            vectors = channels * (full + (_MASKED if masked else 0))
+        else:
+            vectors = blocks * columns.length
+        steps = float(vectors * len(depth.taps) * -(-R_all // R) * -(-S_all // S))
+        moved = 0.0
+        if lanes == PIXELS:
+            moved = channels * staging_cycles(low)
+        elif lanes == GATHERED:
+            moved = blocks * pixels * GATHER
+        elif lanes == OPEN:
+            # Rows left over are taken one by one; many rows at a time are much to fetch.
+            height = whole * step(lanes, rho, R, S) + left * step(lanes, 1, R, S)
+            met = (rho - 1) * rows.move + R_all
+            steps *= 1 + _STREAM * max(0, met - 6) / (R_all * S_all)
+        return low.N * (moved + depth.length * steps * height)
 
     def candidates() -> Iterator[Tile]:
         ways = [CHANNELS] if arrays.channels_last else [PIXELS]

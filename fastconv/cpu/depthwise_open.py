@@ -17,11 +17,12 @@ from fastconv.cpu.program import Constant, Step, compiled
 from fastconv.cpu.staging import OPERAND_W, View, Workspace, pack_step
 from fastconv.lowering import Correlation, Lowered
 
-_CHUNK_BYTES = 1 << 14  # of weights and windows that stay in the first-level cache
+_CHUNK_BYTES = 1 << 16  # of weights and windows: long runs of channels stream best
+_PHASE_BYTES = 1 << 14  # of those of a stride's phases, which all go over the same band
 _SPAN_BYTES = 1 << 18  # of an image's rows under a tile that stay in the second-level cache
 _SHORTEST = 8  # columns of a span
 _SUMS_BYTES = 1 << 15  # of a gradient's sums, loaded and stored once a run
-_RUN = 16  # columns of a run
+_RUN = 32  # columns of a run
 
 
 def correlate(low: Lowered, arrays: Operands, tile: Tile, space: Workspace) -> list[Step]:
@@ -88,12 +89,16 @@ def _cuts(low: Lowered, tile: Tile, blocks: int, line: int) -> tuple[int, dict[s
     _, down, across = max(parts, key=lambda axes: len(axes[1].taps) * len(axes[2].taps))
     window = (tile.rho - 1) * down.move + len(down.taps)
     held = line * len(across.taps) * (len(down.taps) + window)
-    chunks = -(-blocks // max(1, _CHUNK_BYTES // held))
+    chunk = (_CHUNK_BYTES if len(parts) == 1 else _PHASE_BYTES) // held
+    chunks = -(-blocks // max(1, chunk))
     bands = max(1, rows // tile.rho)
     while bands > 1 and rows // bands - (rows - shortest) < tile.rho:
         bands -= 1
     row = Q * across.move * line * blocks
-    wanted = max(-(-window * row // _SPAN_BYTES), -(-UNITS // (low.N * depths * bands * chunks)))
+    wanted = max(
+        -(-window * row // _SPAN_BYTES),
+        -(-UNITS // (low.N * depths * bands * chunks)),
+    )
     spans = max(1, min(wanted, Q // _SHORTEST))
     return depths * bands * spans * chunks, {
         "chunks": chunks,

@@ -263,7 +263,9 @@ def gather_channels(bits: int, lanes: int, vectors: int) -> Any:
         target = own + base
         here = simd.word(present, k)
         for v in range(vectors):
-            for p in range(0, pixels, lanes):
+            for column in range(0, pixels, lanes):
+                # The last block moves back to end with the plane: whole blocks take no masks.
+                p = max(min(column, pixels - lanes), 0)
                 # What absent channels hold is never read: staging takes them for zeros.
                 simd.transpose_block(
                     source + v * lanes * channel + p * size, channel, here - v * lanes,
@@ -288,7 +290,8 @@ def scatter_channels(bits: int, lanes: int, vectors: int) -> Any:
         target = y + n * image + k * width * channel
         here = simd.word(present, k)
         for v in range(vectors):
-            for p in range(0, pixels, lanes):
+            for column in range(0, pixels, lanes):
+                p = max(min(column, pixels - lanes), 0)
                 simd.transpose_block(
                     own + base + p * width * size + v * vector, width * size, pixels - p,
                     target + v * lanes * channel + p * size, channel, here - v * lanes, bits, lanes,

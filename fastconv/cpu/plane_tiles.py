@@ -20,7 +20,7 @@ _ROWS = (1, 2, 4, 6, 7, 8)  # of a tile
 _SUMS = 24 if simd.VECTOR_BITS == 512 else 10  # vectors of a tile
 _VECTORS = (1, 2, 4)  # of pixels that a tile may have
 _STRIDED = 2  # rows of a tile at most that a stride moves over an image read where it lies
-_STREAM = 0.02  # what each row of such an image beyond six costs, as they are fetched together
+_STREAM = 0.04  # what each row of such an image beyond six costs, as they are fetched together
 _CROWDED = 4096  # bytes between pixels that fall into the same cache lines
 _BLOCKS = (2, 1)  # vectors of channels, in the order of preference
 
@@ -37,7 +37,8 @@ class Tile(NamedTuple):
     cycles: float
 
 
-GATHER = 7  # cycles to gather or scatter a vector of pixels by a transpose
+GATHER = 5  # cycles to gather or scatter a vector of pixels by a transpose
+_STAGED, _SPLIT, _WOVEN = 4, 9, 16  # cycles of a short row of pixels
 GATHERED_BYTES = 1 << 18  # of a block's planes: they stay in the second-level cache
 
 
@@ -75,7 +76,10 @@ def best_tile(low: Lowered, arrays: Operands) -> Tile:
             elif lanes:
                 step *= _crowding(rows, len(columns.taps), rho, vectors)
             total += tiles * (steps * step + 2 * rho * vectors + 8)
-        if lanes == GATHERED:
+        if lanes == PIXELS:
+            total += staging_cycles(low)
+            total += _WOVEN * prod(extents(low)[:-1]) if len(parts) > 1 else 0
+        elif lanes == GATHERED:
             moved = prod(low.source) + sum(prod(part.counts) for part in low.parts)
             total += vectors * moved * GATHER
         units = -(-channels // (vectors * arrays.lanes)) if lanes else channels
@@ -98,6 +102,11 @@ def best_tile(low: Lowered, arrays: Operands) -> Tile:
                     yield Tile(lanes, rho, vectors, cycles(lanes, rho, vectors))
 
     return min(candidates(), key=lambda tile: tile.cycles)
+
+
+def staging_cycles(low: Lowered) -> float:
+    """Cycles to stage a plane's rows of pixels, as they are or split into phases of a stride."""
+    return (_STAGED if low.parts[-1].axes[-1].move == 1 else _SPLIT) * prod(low.source[:-1])
 
 
 def opens(arrays: Operands, other: tuple[int, ...], channels: int, crowded: int) -> bool:
