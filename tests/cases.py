@@ -226,5 +226,8 @@ EDGES = {
     "depthwise 3x3, stride 2": simple(2, 33, 33, (15, 15), (3, 3), pad=1, stride=2, groups=33),
     "24 channels, 24 groups": simple(2, 24, 24, (6, 6), (3, 3), groups=24, pad=1),
     "grouped and dilated": simple(2, 12, 18, (11, 10), (3, 3), groups=3, pad=2, dilation=2),
+    "groups of 8 channels": simple(2, 32, 32, (9, 20), (3, 3), groups=4, pad=1, bias=True),
+    "groups of 4 channels": simple(2, 12, 12, (7, 31), (2, 3), groups=3, pad=2, stride=2),
+    "groups of 8 channels, one axis": simple(2, 24, 24, (37,), (4,), groups=3, pad=3),
     "grouped, three axes": simple(2, 6, 9, (4, 5, 6), (3, 2, 3), groups=3, pad=1),
 }

@@ -7,7 +7,14 @@ from math import prod
 import numpy as np
 
 from fastconv.cpu import channel_lanes, pixel_lanes
-from fastconv.cpu.operands import Operands, pack_bias, pack_weights, stage, weight_lanes
+from fastconv.cpu.operands import (
+    Operands,
+    halved_lanes,
+    pack_bias,
+    pack_weights,
+    stage,
+    weight_lanes,
+)
 from fastconv.cpu.planning import (
     Blocks,
     Loops,
@@ -33,6 +40,7 @@ _WEIGHTS_STAY = 1 << 19  # bytes of weights that may stay in the second-level ca
 # turn a vector of channels so that its elements leave for as many planes; and to move an element
 # of a source whose pixels lie cache lines apart.
 _PACK, _MOVE, _TURN, _SPREAD = 0.5, 2.2, 7.0, 8.5
+_HALVED = 0.6  # of the time of a whole vector that half a one takes
 
 
 def cycles(pass_name: str, low: Lowered, arrays: Operands) -> float:
@@ -45,8 +53,9 @@ def cycles(pass_name: str, low: Lowered, arrays: Operands) -> float:
             shape = window_tile(rows, length, low.target_channels, arrays.lanes)
             slower = _windows_slower(low, arrays)
         else:
-            shape = channel_tile(rows, length, low.target_channels, arrays.lanes)
-            slower = 1
+            seen = halved_lanes(low, arrays)
+            shape = channel_tile(rows, length, low.target_channels, seen.lanes)
+            slower = _HALVED if seen.halved else 1
         depth = low.groups * low.source_channels * len(part.taps)
         total += shape.cycles * slower * depth + _PACK * depth * low.target_channels
         if len(low.parts) > 1 and not arrays.channels_last:
@@ -67,6 +76,7 @@ def correlate(low: Lowered, arrays: Operands, space: Workspace, threads: int) ->
     """The steps of a forward pass or an input gradient."""
     y = view_of(arrays.y)
     windows = _prefers_windows(low, arrays)
+    arrays = arrays if windows else halved_lanes(low, arrays)
     steps, x = stage(low, arrays, space, pixels_contiguous=windows)
     for part in low.parts:
         if windows:
@@ -138,7 +148,9 @@ def channel_steps(
         # Each slot packs a block when it comes to it: the block never leaves the slot's cache.
         constants["weights"] = space.take(weights.block_bytes * min(threads, units))
         constants["packer"] = pack_step(weights, OPERAND_W, 0, block_by_block=True)
-    fixed = arrays.size if over.pixels.x_step == arrays.size else 0
+    # A pitch that is known costs no register.
+    known = over.pixels.x_step == arrays.size or (x.group and over.pixels.x_step == 32)
+    fixed = over.pixels.x_step if known else 0
     kernel = compiled(
         channel_lanes.correlate,
         arrays.bits, arrays.lanes, shape.rho, shape.m, shape.vectors, fixed, int(runs),
@@ -205,7 +217,7 @@ def _common(
         "length": over.pixels.length,
         "y_step": over.pixels.y_step,
         "blocks": len(blocks.group),
-        "x_blocks": blocks.group * (low.source_channels * x.channel),
+        "x_blocks": blocks.group * x.group_step(low.source_channels),
         "y_blocks": (blocks.group * low.target_channels + blocks.first) * y.channel,
         "y_channel": y.channel,
         "floor": arrays.floor,

@@ -8,7 +8,7 @@ import numpy as np
 
 from fastconv.cpu import channel_lanes, direct, pixel_lanes
 from fastconv.cpu.direct import phase_table, unit_moves
-from fastconv.cpu.operands import Operands, gradient_lanes, stage
+from fastconv.cpu.operands import Operands, gradient_lanes, halved_lanes, stage
 from fastconv.cpu.planning import (
     Blocks,
     block_table,
@@ -43,7 +43,7 @@ def weight_gradient(low: Lowered, arrays: Operands, space: Workspace, threads: i
     """The steps of a weight gradient; ``low`` is the forward pass, ``arrays.w`` is dy."""
     if _prefers_dots(low, arrays):
         return _dot_steps(low, arrays, space)
-    return _line_steps(low, arrays, space, threads)
+    return _line_steps(low, halved_lanes(low, arrays), space, threads)
 
 
 def _prefers_dots(low: Lowered, arrays: Operands) -> bool:
@@ -153,7 +153,7 @@ def _line_steps(low: Lowered, arrays: Operands, space: Workspace, threads: int) 
         "pitch": lines.pitch,
         "blocks": len(blocks.group),
         "block_parts": cut.block_parts,
-        "x_blocks": blocks.group * (low.source_channels * x.channel),
+        "x_blocks": blocks.group * x.group_step(low.source_channels),
         "staged": int(x.staged),
         "x_offset": x.offset,
         "packer": pack_step(gradient, OPERAND_W, 0, block_by_block=True),
@@ -285,7 +285,7 @@ def _dot_steps(low: Lowered, arrays: Operands, space: Workspace) -> list[Step]:
         "dy_rows": over.y_rows,
         "length": length,
         "blocks": len(blocks.group),
-        "x_blocks": blocks.group * (low.source_channels * x.channel),
+        "x_blocks": blocks.group * x.group_step(low.source_channels),
         "dy_blocks": (blocks.group * channels + blocks.first) * dy.channel,
         "dy_channel": dy.channel,
         "tiles": tiles,

@@ -124,7 +124,7 @@ def _part_steps(
         "group_blocks": group_blocks,
     }
     constants |= _gathering(low, part, x, source.x_rows, source.pixels)
-    constants["x_blocks"] = blocks.group * (low.source_channels * x.channel)
+    constants["x_blocks"] = blocks.group * x.group_step(low.source_channels)
     constants |= _columns(column_bytes, slots, space)
     constants["store"] = store_kind(y.channel, target.pixels.y_step, arrays.size)
     kernel = compiled(
@@ -280,7 +280,7 @@ def weight_gradient(low: Lowered, arrays: Operands, space: Workspace, threads: i
         "group_blocks": len(blocks.group) // low.groups,
     }
     constants |= _gathering(low, part, x, over.x_rows, over.pixels)
-    constants["x_blocks"] = blocks.group * (channels * x.channel)
+    constants["x_blocks"] = blocks.group * x.group_step(channels)
     constants |= _columns(tiles * m * PIXELS * arrays.size, min(threads, units), space)
     kernel = compiled(
         column_blocks.correlate_gradient,

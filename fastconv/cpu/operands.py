@@ -18,6 +18,7 @@ from fastconv.cpu.staging import (
     View,
     Workspace,
     pack_step,
+    stage_groups,
     stage_pixels,
     stage_planes,
     view_of,
@@ -36,6 +37,7 @@ class Operands(NamedTuple):
     y: tuple[int, ...]
     activation: str | None = None  #: what is done to each result last: None or "relu"
     converted: bool = False  #: whether these are copies in another type, for kernels alone
+    halved: bool = False  #: whether vectors are half as wide as they can be: see `halved_lanes`
 
     @property
     def size(self) -> int:
@@ -50,7 +52,7 @@ class Operands(NamedTuple):
     @property
     def lanes(self) -> int:
         """Elements of a vector."""
-        return simd.VECTOR_BITS // (8 * self.size)
+        return simd.VECTOR_BITS // (8 * self.size) >> self.halved
 
     @property
     def floor(self) -> int:
@@ -65,6 +67,17 @@ class Operands(NamedTuple):
     def channels_last(self) -> bool:
         """Whether the source's channels are contiguous and its pixels are not."""
         return self.x[1] == self.size and self.x[-1] != self.size
+
+
+def halved_lanes(low: Lowered, arrays: Operands) -> Operands:
+    """``arrays`` with vectors half as wide where a group's channels fill no more than that.
+
+    Where channels are contiguous, lanes are channels. Processors that start one multiply-add of
+    512 bits a cycle start two of 256, and have as many registers for them; a tile's scalars come
+    from memory either way.
+    """
+    few = 2 * low.target_channels <= arrays.lanes
+    return arrays._replace(halved=few and arrays.channels_last and simd.VECTOR_BITS == 512)
 
 
 def stage(
@@ -89,6 +102,8 @@ def stage(
     )
     if not low.needs_padding and not crowded and not sparse:
         return [], view_of(arrays.x)
+    if arrays.halved and low.groups > 1 and low.source_channels == arrays.lanes and len(moves) < 3:
+        return stage_groups(arrays.x, extents, low.groups, OPERAND_X, arrays.bits, space)
     if arrays.channels_last:
         return stage_pixels(arrays.x, extents, OPERAND_X, arrays.bits, space)
     return stage_planes(arrays.x, extents, (1,) * len(moves), OPERAND_X, arrays.bits, space)

@@ -28,6 +28,11 @@ class View(NamedTuple):
     image: int  #: from one image to the next
     channel: int
     spatial: tuple[int, ...]
+    group: int = 0  #: from one group to the next, or 0: as many channels further
+
+    def group_step(self, channels: int) -> int:
+        """Bytes from one group of so many channels to the next."""
+        return self.group or channels * self.channel
 
 
 def view_of(strides: Sequence[int]) -> View:
@@ -84,6 +89,7 @@ def padded_copy(bits: int, lanes: int, step: int) -> Any:
         middle, e_after = max(e_high - e_low, 0), e_count - e_high
         reach = (e_low + -(-middle // lanes) * lanes) * size  # of a row's last vector
         vectors = step and e_low + e_after < few and c_target == e_count * size
+        single = step == 1 and middle == e_count == lanes and c_high - c_low == c_count
         for unit in range(slot * units // slots, (slot + 1) * units // slots):
             b = unit % b_count
             a = unit // b_count % a_count
@@ -91,6 +97,12 @@ def padded_copy(bits: int, lanes: int, step: int) -> Any:
             inside = a_low <= a < a_high and b_low <= b < b_high
             to = workspace + target + n * n_target + a * a_target + b * b_target
             start = origin + n * n_source + a * a_source + b * b_source + e_low * e_source
+            if single and inside:
+                # One vector each: no more than to load and to store it.
+                for c in range(c_count):
+                    vector = simd.load_tile(start + c * c_source, bits, lanes, 1)
+                    simd.store_tile(vector, to + c * c_target)
+                continue
             for c in range(c_count):
                 row = to + c * c_target
                 if not inside or c < c_low or c >= c_high or middle == 0:
@@ -213,6 +225,35 @@ def stage_pixels(
     return steps, View(True, offset, image, size, pitches)
 
 
+def stage_groups(
+    strides: Sequence[int],
+    p: Padding,
+    groups: int,
+    operand: int,
+    bits: int,
+    space: Workspace,
+) -> tuple[list[Step], View]:
+    """Stage with a group's channels contiguous, each group an image: (n, group, *spatial, c).
+
+    Of an image with channels contiguous, a vector of them to a group, and at most two spatial axes.
+    A group's pixels, which lie apart there and meet in few sets of the first-level cache, then
+    share its lines.
+    """
+    size, channels = bits // 8, p.C // groups
+    pitches = _contiguous(p.padded, channels * size)
+    plane = prod(p.padded) * channels * size
+    offset = space.take(p.N * groups * plane)
+    axes: list[tuple[int, ...]] = [
+        _axis(p.spatial[i], p.before[i], p.padded[i], strides[2 + i], pitches[i], 1, 0)
+        for i in range(len(p.padded))
+    ]
+    # Pixel by pixel, as they lie in the source.
+    axes.append((groups, 0, groups, channels * strides[1], plane, 0))
+    axes.append((channels, 0, channels, strides[1], size, 0))
+    step = _copy_step((p.N, strides[0], groups * plane), axes, offset, operand, bits, channels)
+    return [step], View(True, offset, groups * plane, size, pitches, plane)
+
+
 def _contiguous(extents: Sequence[int], innermost: int) -> tuple[int, ...]:
     return tuple(innermost * prod(extents[i + 1 :]) for i in range(len(extents)))
 
@@ -228,7 +269,12 @@ def _axis(
 
 
 def _copy_step(
-    images: tuple[int, int, int], axes: list[tuple[int, ...]], target: int, operand: int, bits: int
+    images: tuple[int, int, int],
+    axes: list[tuple[int, ...]],
+    target: int,
+    operand: int,
+    bits: int,
+    lanes: int | None = None,
 ) -> Step:
     axes = [(1, 0, 1, 0, 0, 0)] * (4 - len(axes)) + axes
     N, n_source, n_target = images
@@ -246,7 +292,7 @@ def _copy_step(
     del constants["e_target"]  # the innermost axis is contiguous
     apart = axes[3][3] // (bits // 8) if axes[3][3] % (bits // 8) == 0 else 0
     step = apart if 1 <= apart <= _MOST_APART else 0
-    lanes = simd.VECTOR_BITS // (8 * (bits // 8))
+    lanes = lanes or simd.VECTOR_BITS // (8 * (bits // 8))
     kernel = compiled(padded_copy, bits, lanes, step)
     return Step(kernel, int(constants["units"]), constants)  # type: ignore[arg-type]
 
@@ -294,6 +340,12 @@ def pack_lanes(bits: int, lanes: int, mode: int) -> Any:
                             present - lane, to + first_row + j * row_step + lane * size, row_step,
                             inner - j, bits, lanes,
                         )  # fmt: skip
+            elif mode == 2 and present % lanes == 0:
+                for j in range(inner):
+                    first = source + simd.word(inner_from, j)
+                    for lane in range(0, present * size, lanes * size):
+                        vector = simd.load_tile(first + lane, bits, lanes, 1)
+                        simd.store_tile(vector, to + j * row + lane)
             elif mode == 2:
                 for j in range(inner):
                     simd.copy_bytes(to + j * row, source + simd.word(inner_from, j), present * size)
@@ -343,6 +395,9 @@ def pack_step(what: Lanes, operand: int, target: int, *, block_by_block: bool = 
     """
     size = what.bits // 8
     lanes = simd.VECTOR_BITS // (8 * size)
+    half = lanes // 2
+    if half * size >= 16 and what.width % lanes and what.width % half == 0:
+        lanes = half
     outer, inner = len(what.outer_from), len(what.inner_from)
     run_from = int(what.inner_from.min() if inner else 0)
     run = run_from + np.arange(inner) * size
