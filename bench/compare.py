@@ -34,10 +34,9 @@ def main(old: Path, new: Path, limit: float) -> None:
     both sides. Absolute times are never compared: a busy machine slows ours and the peer alike.
 
     \b
-    Exit status:
-      0  nothing is below the limit
-      1  something is, or a value in NEW was wrong
-      2  usage: a file cannot be read, or the two have no case and peer in common
+    Exit status 0: nothing is below the limit
+    Exit status 1: something is, or a value in NEW was wrong
+    Exit status 2: a file cannot be read, or the two have no case and peer in common
 
     A ratio's noise is half of a 95 % interval, from its median's spread and rounds in both runs. A
     case is below only where the upper end of its interval is, and so is a suite's geometric mean,

@@ -59,7 +59,7 @@ class Explanation:
     workspace : int
         Bytes of memory that the call takes at its peak, beside its arguments and its result:
         each thread's share included, for as many threads as there are. Much of it is kept for
-        the next call; `clear_cache` frees it.
+        the next call; `fastconv.clear_cache` frees it.
     """
 
     direction: str
@@ -129,9 +129,9 @@ def explain(
     Parameters
     ----------
     input_shape : tuple of int
-        (N, C, *spatial).
+        ``(N, C, *spatial)``.
     weight_shape : tuple of int
-        (K, C // groups, *kernel).
+        ``(K, C // groups, *kernel)``.
     stride, padding, dilation, groups
         As in `conv2d`.
     direction : {"forward", "weight_gradient", "input_gradient"}

@@ -56,8 +56,8 @@ def options(
     winograd : bool, optional
         Whether ``algorithm="auto"`` may choose what rounds more coarsely. Winograd's algorithm
         is two to three times as fast on 3x3 kernels, up to twice on others of two to five taps
-        a stride phase, and errs by up to 12 eps of the sum over channels of max |x| times the
-        sum of |w|, on normal numbers by about one. The FFT is up
+        a stride phase, and errs by up to 12 eps of the sum over channels of ``max |x|`` times
+        the sum of ``|w|``, on normal numbers by about one. The FFT is up
         to seven times as fast on large kernels of few channels (through SciPy, where that is
         installed), errs by eps of what normal numbers add up to, and lets NaN and infinity
         spoil all results nearby. Small convolutions use neither. Outside any block: True.

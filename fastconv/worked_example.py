@@ -94,7 +94,7 @@ def run(dtype: DTypeLike = np.float32, algorithm: str = "auto") -> WorkedExample
     Parameters
     ----------
     dtype : dtype
-        Any that `conv2d` takes; an integer kernel steps in float64.
+        Any that `fastconv.conv2d` takes; an integer kernel steps in float64.
     algorithm : str
         Passed on to each convolution, or to the one that it can do.
 
