@@ -9,6 +9,7 @@ from svg import CELL, Place, drawing, grid, panel, panels, text
 import fastconv
 from fastconv.worked_example import INPUT, KERNEL, run
 
+TIMES = "\N{MULTIPLICATION SIGN}"
 _EXAMPLE = run()
 _SIZE, _TAPS = len(INPUT), len(KERNEL)
 _PIXELS = list(product(range(_SIZE), repeat=2))
@@ -35,7 +36,7 @@ def outputs() -> str:
         weights = {(p + r, q + s): KERNEL[r][s] for r, s in _WINDOW}
         pairs = [(w, INPUT[i][j]) for (i, j), w in weights.items()]
         caption = _sum("y", (p, q), pairs, float(_EXAMPLE.output[p, q]))
-        notes = {place: f"×{w}" for place, w in weights.items()}
+        notes = {place: f"{TIMES}{w}" for place, w in weights.items()}
         cells = grid(INPUT, marked=weights, notes=notes)
         made.append(panel(drawing([cells], _SIZE * CELL, _SIZE * CELL, caption), caption))
     return panels(made)
@@ -48,7 +49,7 @@ def kernel_gradient() -> str:
         gradients = {(p + r, q + s): float(_EXAMPLE.grad_output[p, q]) for p, q in _WINDOW}
         pairs = [(dy, INPUT[i][j]) for (i, j), dy in gradients.items()]
         caption = _sum("dw", (r, s), pairs, float(_EXAMPLE.kernel_gradient[r, s]))
-        notes = {place: f"×{_number(dy)}" for place, dy in gradients.items()}
+        notes = {place: f"{TIMES}{_number(dy)}" for place, dy in gradients.items()}
         cells = grid(INPUT, marked=gradients, notes=notes)
         made.append(panel(drawing([cells], _SIZE * CELL, _SIZE * CELL, caption), caption))
     return panels(made)
@@ -60,9 +61,7 @@ def input_gradient() -> str:
     gap = CELL / 2
     for i, j in _PIXELS:
         reached = [(r, s) for r, s in _WINDOW if 0 <= i - r < _TAPS and 0 <= j - s < _TAPS]
-        pairs = [
-            (KERNEL[r][s], float(_EXAMPLE.grad_output[i - r, j - s])) for r, s in reached
-        ]
+        pairs = [(KERNEL[r][s], float(_EXAMPLE.grad_output[i - r, j - s])) for r, s in reached]
         caption = _sum("dx", (i, j), pairs, float(_EXAMPLE.input_gradient[i, j]))
         cells = grid(INPUT, marked={(i, j)})
         kernel = grid(KERNEL, at=(_SIZE * CELL + gap, CELL / 2), marked=reached)
@@ -80,7 +79,7 @@ def columns() -> str:
     gap = CELL
     parts = [
         grid([[_number(v) for v in row[0]]], at=(0, 1.5 * CELL)),
-        text("×", 4 * CELL + gap / 2, 2 * CELL),
+        text(TIMES, 4 * CELL + gap / 2, 2 * CELL),
         grid([[_number(v) for v in line] for line in matrix], at=(4 * CELL + gap, 0)),
         text("=", 8 * CELL + 1.5 * gap, 2 * CELL),
         grid([[_number(v) for v in result[0]]], at=(8 * CELL + 2 * gap, 1.5 * CELL)),

@@ -47,9 +47,7 @@ def grid(
     return "".join(parts)
 
 
-def text(
-    words: str, x: float, y: float, kind: str = "value", anchor: str = "middle"
-) -> str:
+def text(words: str, x: float, y: float, kind: str = "value", anchor: str = "middle") -> str:
     """Words centred on a height, at, before or after a place."""
     return (
         f'<text class="{kind}" x="{x:g}" y="{y:g}" text-anchor="{anchor}" '
