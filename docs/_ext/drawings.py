@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from itertools import product
 
 import numpy as np
-from svg import CELL, Place, drawing, grid, panel, panels, text
+from svg import CELL, Caption, Place, grid, panel, panels, text
 
 import fastconv
 from fastconv.worked_example import INPUT, KERNEL, run
@@ -20,13 +20,13 @@ def _number(value: float) -> str:
     return f"{value:g}"
 
 
-def _sum(name: str, place: Place, pairs: Iterable[tuple[float, float]], total: float) -> str:
-    """The sum of products that an element is; one that is not the library's is an error."""
+def _sum(name: str, place: Place, pairs: Iterable[tuple[float, float]], total: float) -> Caption:
+    """What an element is, and the sum of products that it is: checked to be one."""
     pairs = list(pairs)
     if sum(a * b for a, b in pairs) != total:
         raise ValueError(f"{name}{list(place)} is {total}, and not the sum of {pairs}")
     terms = " + ".join(f"{_number(a)}·{_number(b)}" for a, b in pairs)
-    return f"{name}[{place[0]}, {place[1]}] = {terms} = {_number(total)}"
+    return f"{name}[{place[0]}, {place[1]}] = {_number(total)}", f"= {terms}"
 
 
 def outputs() -> str:
@@ -38,7 +38,7 @@ def outputs() -> str:
         caption = _sum("y", (p, q), pairs, float(_EXAMPLE.output[p, q]))
         notes = {place: f"{TIMES}{w}" for place, w in weights.items()}
         cells = grid(INPUT, marked=weights, notes=notes)
-        made.append(panel(drawing([cells], _SIZE * CELL, _SIZE * CELL, caption), caption))
+        made.append(panel([cells], _SIZE * CELL, _SIZE * CELL, caption))
     return panels(made)
 
 
@@ -51,7 +51,7 @@ def kernel_gradient() -> str:
         caption = _sum("dw", (r, s), pairs, float(_EXAMPLE.kernel_gradient[r, s]))
         notes = {place: f"{TIMES}{_number(dy)}" for place, dy in gradients.items()}
         cells = grid(INPUT, marked=gradients, notes=notes)
-        made.append(panel(drawing([cells], _SIZE * CELL, _SIZE * CELL, caption), caption))
+        made.append(panel([cells], _SIZE * CELL, _SIZE * CELL, caption))
     return panels(made)
 
 
@@ -66,7 +66,7 @@ def input_gradient() -> str:
         cells = grid(INPUT, marked={(i, j)})
         kernel = grid(KERNEL, at=(_SIZE * CELL + gap, CELL / 2), marked=reached)
         width = (_SIZE + _TAPS) * CELL + gap
-        made.append(panel(drawing([cells, kernel], width, _SIZE * CELL, caption), caption))
+        made.append(panel([cells, kernel], width, _SIZE * CELL, caption))
     return panels(made)
 
 
@@ -85,7 +85,7 @@ def columns() -> str:
         grid([[_number(v) for v in result[0]]], at=(8 * CELL + 2 * gap, 1.5 * CELL)),
     ]
     told = "The kernel as a row, times the matrix of columns, is the output as a row."
-    return panels([panel(drawing(parts, 12 * CELL + 2 * gap, 4 * CELL, told), told)])
+    return panels([panel(parts, 12 * CELL + 2 * gap, 4 * CELL, (told,))])
 
 
 def tile() -> str:
@@ -109,7 +109,7 @@ def tile() -> str:
         f"One step of a tile of {rows} by {vectors} vectors: {rows} scalars and {vectors} vectors "
         f"are loaded, {rows * vectors} vectors of sums stay in registers."
     )
-    return panels([panel(drawing(parts, width, height, told), told)])
+    return panels([panel(parts, width, height, (told,))])
 
 
 def _vector(kind: str, words: str, x: float, y: float, width: float, height: float) -> str:
@@ -123,7 +123,7 @@ def phases() -> str:
     image = np.arange(1, size * size + 1).reshape(size, size)
     shades = {(i, j): i % stride * stride + j % stride for i, j in np.ndindex(size, size)}
     whole = grid(image.tolist(), shades=shades)
-    made = [panel(drawing([whole], size * CELL, size * CELL, "the image"), "the image")]
+    made = [panel([whole], size * CELL, size * CELL, ("the image",))]
     parts = []
     for i, j in product(range(stride), repeat=2):
         phase = image[i::stride, j::stride]
@@ -131,7 +131,7 @@ def phases() -> str:
         at = j * (phase.shape[1] + 0.5) * CELL, i * (phase.shape[0] + 0.5) * CELL
         parts.append(grid(phase.tolist(), at=at, shades=shade))
     side = (size + 0.5) * CELL
-    made.append(panel(drawing(parts, side, side, "its four phases"), "its four phases"))
+    made.append(panel(parts, side, side, ("its four phases",)))
     return panels(made)
 
 

@@ -5,6 +5,7 @@ from html import escape
 
 CELL = 40  # pixels of a cell's side
 Place = tuple[int, int]
+Caption = tuple[str, ...]  # lines, the first of which is the title
 
 
 def grid(
@@ -55,20 +56,17 @@ def text(words: str, x: float, y: float, kind: str = "value", anchor: str = "mid
     )
 
 
-def drawing(content: Iterable[str], width: float, height: float, told: str) -> str:
-    """An SVG element of a size in pixels, and in words for those who do not see it."""
+def panel(content: Iterable[str], width: float, height: float, caption: Caption) -> str:
+    """Drawn content of a size in pixels, with its caption, which also tells it in words."""
     edge = 1  # so that the outer lines are whole
     box = f"{-edge} {-edge} {width + 2 * edge:g} {height + 2 * edge:g}"
     size = f'width="{width + 2 * edge:g}" height="{height + 2 * edge:g}"'
+    title, *more = map(escape, caption)
+    lines = "<br>".join((f"<strong>{title}</strong>", *more)) if more else title
     return (
-        f'<svg role="img" aria-label="{escape(told)}" viewBox="{box}" {size}>'
-        f"{''.join(content)}</svg>"
+        f'<figure><svg role="img" aria-label="{title}" viewBox="{box}" {size}>'
+        f"{''.join(content)}</svg><figcaption>{lines}</figcaption></figure>"
     )
-
-
-def panel(svg: str, caption: str) -> str:
-    """A drawing and the words under it."""
-    return f"<figure>{svg}<figcaption>{escape(caption)}</figcaption></figure>"
 
 
 def panels(members: Iterable[str]) -> str:
