@@ -15,6 +15,7 @@ from fastconv.cpu.operands import (
     stage,
     weight_lanes,
 )
+from fastconv.cpu.packing import pack_step
 from fastconv.cpu.planning import (
     Blocks,
     Loops,
@@ -26,7 +27,7 @@ from fastconv.cpu.planning import (
     window_tile,
 )
 from fastconv.cpu.program import Constant, Step, compiled
-from fastconv.cpu.staging import OPERAND_W, View, Workspace, pack_step, view_of
+from fastconv.cpu.views import OPERAND_W, View, Workspace, view_of
 from fastconv.lowering import AxisPart, Correlation, Lowered
 
 # What is one row of pixels for a kernel of one tap is cut into rows of so many bytes, which

@@ -10,6 +10,7 @@ from fastconv.cpu import channel_lanes, direct, pixel_lanes
 from fastconv.cpu.conversion import BIAS, Place, Redirected, W, X, Y
 from fastconv.cpu.direct import phase_table, unit_moves
 from fastconv.cpu.operands import Operands, gradient_lanes, halved_lanes, stage
+from fastconv.cpu.packing import pack_step
 from fastconv.cpu.planning import (
     Blocks,
     block_table,
@@ -20,15 +21,8 @@ from fastconv.cpu.planning import (
     pieces,
 )
 from fastconv.cpu.program import Constant, Step, compiled
-from fastconv.cpu.staging import (
-    OPERAND_W,
-    Padding,
-    View,
-    Workspace,
-    pack_step,
-    stage_planes,
-    view_of,
-)
+from fastconv.cpu.staging import Padding, stage_planes
+from fastconv.cpu.views import OPERAND_W, View, Workspace, view_of
 from fastconv.lowering import Lowered
 
 _CHUNK_PIXELS = 512  # pixels whose packed gradient stays in cache while all lines pass over them
