@@ -41,6 +41,8 @@ _WEIGHTS_STAY = 1 << 19  # bytes of weights that may stay in the second-level ca
 # turn a vector of channels so that its elements leave for as many planes; and to move an element
 # of a source whose pixels lie cache lines apart.
 _PACK, _MOVE, _TURN, _SPREAD = 0.5, 2.2, 7.0, 8.5
+_STAGE = 0.2  # to write a byte of a padded copy and to read it from beyond the second-level cache
+_STAYS = 3 << 19  # bytes of a padded image that may stay in that cache
 _HALVED = 0.6  # of the time of a whole vector that half a one takes
 
 
@@ -61,6 +63,9 @@ def cycles(pass_name: str, low: Lowered, arrays: Operands) -> float:
         total += shape.cycles * slower * depth + _PACK * depth * low.target_channels
         if len(low.parts) > 1 and not arrays.channels_last:
             total += _MOVE * low.groups * low.target_channels * rows * length
+    image = arrays.size * low.source_channels * prod(low.padded)
+    if low.needs_padding and pass_name != "weight_gradient" and image > _STAYS:
+        total += _STAGE * image * low.N * low.groups
     return total
 
 
