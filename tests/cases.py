@@ -218,6 +218,10 @@ EDGES = {
     "stem": simple(1, 3, 24, (29, 29), (7, 7), stride=2, pad=3),
     "28 wide": simple(2, 24, 20, (28, 28), (3, 3), pad=1, bias=True),
     "56 wide": simple(1, 32, 48, (56, 56), (3, 3), pad=1),
+    "one by one kernel, few channels to many": simple(2, 19, 45, (9, 11), (1, 1)),
+    "one by one kernel, few channels to many, stride 2": simple(
+        3, 32, 70, (8, 9), (1, 1), stride=2
+    ),
     "one by one kernel, many channels": simple(2, 300, 90, (11, 11), (1, 1)),
     "one by one kernel, very many channels": simple(1, 1700, 20, (5, 7), (1, 1), bias=True),
     "one by one kernel, mostly padding": simple(2, 20, 17, (7, 7), (1, 1), stride=2, pad=3),

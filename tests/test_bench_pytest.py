@@ -26,7 +26,9 @@ def _pytest(storage: Path, *options: str) -> str:
         *("--suite", "everyday", "-k", f"{LAYER} and (fastconv or numpy)"),
         *(f"--benchmark-storage={storage}", *QUICK, *options),
     ]
-    environment = os.environ | {"COLUMNS": "160"}
+    # A run of its own, not part of the one that may have started this process as a worker.
+    kept = {name: value for name, value in os.environ.items() if "XDIST" not in name}
+    environment = kept | {"COLUMNS": "160"}
     ended = subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
     )

@@ -82,18 +82,26 @@ def test_refusals(changes: dict[str, object], error: type[Exception], message: s
 
 
 @pytest.mark.parametrize(
-    ("size", "layout", "direction", "chosen"),
+    ("x", "w", "layout", "direction", "chosen"),
     [
-        (2, "NHWC", "forward", "winograd"),
-        (3, "NHWC", "input_gradient", "im2col"),
-        (3, "NHWC", "weight_gradient", "direct"),
-        (3, "NCHW", "forward", "direct"),
-        (4, "NHWC", "forward", "winograd"),
+        ((8, 64, 3, 3), (64, 64, 3, 3), "NCHW", "forward", "winograd"),
+        ((8, 64, 3, 3), (64, 64, 3, 3), "NHWC", "weight_gradient", "winograd"),
+        ((8, 64, 3, 3), (64, 64, 3, 3), "NHWC", "input_gradient", "winograd"),
+        ((8, 256, 28, 28), (512, 256, 1, 1), "NCHW", "forward", "im2col"),
+        ((8, 256, 28, 28), (512, 256, 1, 1), "NHWC", "forward", "direct"),
+        ((8, 256, 28, 28), (512, 256, 1, 1), "NCHW", "weight_gradient", "direct"),
+        ((8, 64, 56, 56), (64, 1, 3, 3), "NCHW", "forward", "depthwise"),
+        ((8, 3, 224, 224), (64, 3, 7, 7), "NHWC", "input_gradient", "col2im"),
+        ((1, 1, 3, 3), (1, 1, 2, 2), "NCHW", "forward", "listed"),
     ],
 )
-def test_auto_goes_by_geometry(size: int, layout: str, direction: str, chosen: str) -> None:
-    shapes = (8, 64, size, size), (64, 64, 3, 3)
-    plan = fastconv.explain(*shapes, padding=1, direction=direction, layout=layout)
+def test_auto_goes_by_geometry(
+    x: tuple[int, ...], w: tuple[int, ...], layout: str, direction: str, chosen: str
+) -> None:
+    groups = x[1] // w[1]
+    plan = fastconv.explain(
+        x, w, padding=w[2] // 2 % 2, groups=groups, direction=direction, layout=layout
+    )
     assert plan.algorithm == chosen
 
 

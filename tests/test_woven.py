@@ -8,7 +8,7 @@ from cases import Case, compute, operands, oracle, result_shape, simple
 import fastconv
 from fastconv.cpu.convolution import plan_steps
 from fastconv.cpu.operands import Operands
-from fastconv.cpu.staging import Workspace
+from fastconv.cpu.views import Workspace
 from fastconv.geometry import forward_geometry
 
 # Rows around the widths of a vector and of a panel, that end with a sum and with fill; planes that

@@ -14,7 +14,7 @@ from fastconv.cpu import plane_staging
 from fastconv.cpu.operands import Operands
 from fastconv.cpu.planning import UNITS
 from fastconv.cpu.program import Constant, Step, compiled
-from fastconv.cpu.staging import OPERAND_X, Workspace
+from fastconv.cpu.views import OPERAND_X, Workspace
 from fastconv.lowering import AxisPart, Correlation, Lowered
 
 _BAND_BYTES = 1 << 17  # of a staged band: it stays in the second-level cache

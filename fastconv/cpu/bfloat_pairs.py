@@ -28,7 +28,7 @@ from fastconv.cpu.convolution import Plan
 from fastconv.cpu.operands import Operands
 from fastconv.cpu.planning import Axis, merged_loops
 from fastconv.cpu.program import Constant, Program, Step, compiled, reads
-from fastconv.cpu.staging import Workspace
+from fastconv.cpu.views import Workspace
 from fastconv.geometry import ConvGeometry
 
 _PIECE = 1 << 13  # pairs of a row that are one unit of work

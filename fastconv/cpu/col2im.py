@@ -18,7 +18,7 @@ from fastconv.cpu.col2im_axes import Axes, Axis, axes_of
 from fastconv.cpu.operands import Operands
 from fastconv.cpu.planning import UNITS, FoldShape, fold_tile
 from fastconv.cpu.program import Constant, Step, compiled
-from fastconv.cpu.staging import Workspace
+from fastconv.cpu.views import Workspace
 from fastconv.lowering import Lowered
 
 _MOST_CHANNELS = 64  # input channels of a group: their planes stay in cache

@@ -9,9 +9,10 @@ import numpy as np
 from fastconv.cpu import tap_sums
 from fastconv.cpu.col2im_axes import Axes
 from fastconv.cpu.operands import Operands, packed
+from fastconv.cpu.packing import Lanes
 from fastconv.cpu.planning import UNITS, TileShape, run_tile
 from fastconv.cpu.program import Constant, Step, compiled
-from fastconv.cpu.staging import OPERAND_W, Lanes, Workspace
+from fastconv.cpu.views import OPERAND_W, Workspace
 from fastconv.lowering import Lowered
 
 _LINE_BYTES = 1 << 17  # of a band: it stays in the second-level cache

@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 from fastconv.cpu import simd, threads
 from fastconv.cpu.operands import Operands
 from fastconv.cpu.program import Array, Program, Step
-from fastconv.cpu.staging import Workspace
+from fastconv.cpu.views import Workspace
 from fastconv.geometry import ConvGeometry
 from fastconv.lowering import Lowered, clipped, lower_forward, lower_input_gradient, subsampled
 

@@ -22,10 +22,11 @@ from fastconv.cpu.bands import (
     three_axes,
 )
 from fastconv.cpu.operands import Operands, pack_bias, weight_lanes
+from fastconv.cpu.packing import pack_step
 from fastconv.cpu.plane_tiles import GATHERED, OPEN, PIXELS, Tile, best_tile, column, extents
 from fastconv.cpu.planning import block_table
 from fastconv.cpu.program import Constant, Step, compiled
-from fastconv.cpu.staging import OPERAND_W, Workspace, pack_step
+from fastconv.cpu.views import OPERAND_W, Workspace
 from fastconv.lowering import AxisPart, Correlation, Lowered
 
 _WOVEN = (2, 3, 4)  # strides whose phases vectors are woven from

@@ -36,15 +36,8 @@ from fastconv.cpu.plane_tiles import (
 )
 from fastconv.cpu.planning import block_table, parts_for
 from fastconv.cpu.program import Constant, Step, compiled
-from fastconv.cpu.staging import (
-    OPERAND_W,
-    Padding,
-    View,
-    Workspace,
-    stage_pixels,
-    stage_planes,
-    view_of,
-)
+from fastconv.cpu.staging import Padding, stage_pixels, stage_planes
+from fastconv.cpu.views import OPERAND_W, View, Workspace, view_of
 from fastconv.lowering import Lowered
 
 __all__ = ["cycles", "refusal", "weight_gradient"]

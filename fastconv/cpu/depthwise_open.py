@@ -11,10 +11,11 @@ import numpy as np
 from fastconv.cpu import open_gradient, open_planes, plane_staging
 from fastconv.cpu.bands import progression, three, three_axes
 from fastconv.cpu.operands import Operands, pack_bias, weight_lanes
+from fastconv.cpu.packing import pack_step
 from fastconv.cpu.plane_tiles import Tile, column
 from fastconv.cpu.planning import UNITS, block_table, parts_for
 from fastconv.cpu.program import Constant, Step, compiled
-from fastconv.cpu.staging import OPERAND_W, View, Workspace, pack_step
+from fastconv.cpu.views import OPERAND_W, View, Workspace
 from fastconv.lowering import Correlation, Lowered
 
 _CHUNK_BYTES = 1 << 16  # of weights and windows: long runs of channels stream best

@@ -15,6 +15,7 @@ from fastconv.cpu.operands import (
     stage,
     weight_lanes,
 )
+from fastconv.cpu.packing import pack_step
 from fastconv.cpu.planning import (
     Blocks,
     Loops,
@@ -26,7 +27,7 @@ from fastconv.cpu.planning import (
     window_tile,
 )
 from fastconv.cpu.program import Constant, Step, compiled
-from fastconv.cpu.staging import OPERAND_W, View, Workspace, pack_step, view_of
+from fastconv.cpu.views import OPERAND_W, View, Workspace, view_of
 from fastconv.lowering import AxisPart, Correlation, Lowered
 
 # What is one row of pixels for a kernel of one tap is cut into rows of so many bytes, which
@@ -40,6 +41,8 @@ _WEIGHTS_STAY = 1 << 19  # bytes of weights that may stay in the second-level ca
 # turn a vector of channels so that its elements leave for as many planes; and to move an element
 # of a source whose pixels lie cache lines apart.
 _PACK, _MOVE, _TURN, _SPREAD = 0.5, 2.2, 7.0, 8.5
+_STAGE = 0.2  # to write a byte of a padded copy and to read it from beyond the second-level cache
+_STAYS = 3 << 19  # bytes of a padded image that may stay in that cache
 _HALVED = 0.6  # of the time of a whole vector that half a one takes
 
 
@@ -60,6 +63,9 @@ def cycles(pass_name: str, low: Lowered, arrays: Operands) -> float:
         total += shape.cycles * slower * depth + _PACK * depth * low.target_channels
         if len(low.parts) > 1 and not arrays.channels_last:
             total += _MOVE * low.groups * low.target_channels * rows * length
+    image = arrays.size * low.source_channels * prod(low.padded)
+    if low.needs_padding and pass_name != "weight_gradient" and image > _STAYS:
+        total += _STAGE * image * low.N * low.groups
     return total
 
 

@@ -7,8 +7,10 @@ from typing import NamedTuple
 import numpy as np
 
 from fastconv.cpu import channel_lanes, direct, pixel_lanes
+from fastconv.cpu.conversion import BIAS, Place, Redirected, W, X, Y
 from fastconv.cpu.direct import phase_table, unit_moves
 from fastconv.cpu.operands import Operands, gradient_lanes, halved_lanes, stage
+from fastconv.cpu.packing import pack_step
 from fastconv.cpu.planning import (
     Blocks,
     block_table,
@@ -19,15 +21,8 @@ from fastconv.cpu.planning import (
     pieces,
 )
 from fastconv.cpu.program import Constant, Step, compiled
-from fastconv.cpu.staging import (
-    OPERAND_W,
-    Padding,
-    View,
-    Workspace,
-    pack_step,
-    stage_planes,
-    view_of,
-)
+from fastconv.cpu.staging import Padding, stage_planes
+from fastconv.cpu.views import OPERAND_W, View, Workspace, view_of
 from fastconv.lowering import Lowered
 
 _CHUNK_PIXELS = 512  # pixels whose packed gradient stays in cache while all lines pass over them
@@ -43,7 +38,33 @@ def weight_gradient(low: Lowered, arrays: Operands, space: Workspace, threads: i
     """The steps of a weight gradient; ``low`` is the forward pass, ``arrays.w`` is dy."""
     if _prefers_dots(low, arrays):
         return _dot_steps(low, arrays, space)
+    if _swaps(low, arrays):
+        steps = _line_steps(*_swapped(low, arrays), space, threads)
+        return [Redirected(step, *(Place(at, 0, ()) for at in (W, X, Y, BIAS))) for step in steps]
     return _line_steps(low, halved_lanes(low, arrays), space, threads)
+
+
+def _swaps(low: Lowered, arrays: Operands) -> bool:
+    """Whether image and gradient had better take each other's place.
+
+    With one tap and channels last they can: then the operand of fewer channels is the one that is
+    packed, and tiles are cut from the many channels of the other.
+    """
+    part = low.parts[-1]
+    plain = len(part.taps) == 1 and low.source == part.counts and not low.needs_padding
+    last = arrays.channels_last and arrays.w[1] == arrays.size != arrays.w[-1]
+    crowded = arrays.w[-1] % 4096 == 0  # would be staged: see `stage`
+    few = arrays.lanes <= low.source_channels <= low.target_channels // 2
+    whole = arrays.target_size == arrays.size and low.groups == 1
+    return plain and last and few and not crowded and whole
+
+
+def _swapped(low: Lowered, arrays: Operands) -> tuple[Lowered, Operands]:
+    """The pass whose image is the gradient, and whose weights are those transposed."""
+    channels = low.target_channels, low.source_channels
+    weights = (arrays.y[1], arrays.y[0], *arrays.y[2:])
+    low = low._replace(source_channels=channels[0], target_channels=channels[1])
+    return low, arrays._replace(x=arrays.w, w=arrays.x, y=weights)
 
 
 def _prefers_dots(low: Lowered, arrays: Operands) -> bool:

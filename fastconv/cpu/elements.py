@@ -30,7 +30,7 @@ from fastconv.cpu.convolution import Plan
 from fastconv.cpu.operands import Operands
 from fastconv.cpu.planning import UNITS
 from fastconv.cpu.program import Program, Step
-from fastconv.cpu.staging import OPERAND_BIAS, OPERAND_W, Workspace
+from fastconv.cpu.views import OPERAND_BIAS, OPERAND_W, Workspace
 from fastconv.geometry import ConvGeometry
 
 _ROUND_BYTES = 1 << 21  # of images converted at a time, source and target together

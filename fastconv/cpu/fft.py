@@ -27,7 +27,7 @@ import numpy as np
 
 from fastconv.cpu import threads
 from fastconv.cpu.operands import Operands
-from fastconv.cpu.staging import Workspace
+from fastconv.cpu.views import Workspace
 from fastconv.lowering import Lowered
 
 Array: TypeAlias = np.ndarray[Any, Any]

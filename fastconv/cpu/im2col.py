@@ -23,7 +23,7 @@ from fastconv.cpu.planning import (
     target_loops,
 )
 from fastconv.cpu.program import Constant, Step, compiled
-from fastconv.cpu.staging import OPERAND_W, View, Workspace, view_of
+from fastconv.cpu.views import OPERAND_W, View, Workspace, view_of
 from fastconv.cpu.woven import Woven, woven
 from fastconv.lowering import Correlation, Lowered
 

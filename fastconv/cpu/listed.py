@@ -16,7 +16,7 @@ import numpy as np
 from fastconv.cpu import simd
 from fastconv.cpu.operands import Operands
 from fastconv.cpu.program import Constant, Step, compiled, reads
-from fastconv.cpu.staging import Workspace
+from fastconv.cpu.views import Workspace
 from fastconv.lowering import Correlation, Lowered
 
 MOST = 512  #: multiply-adds; beyond, vectors win (Zen 4), and a list would take much memory

@@ -7,22 +7,11 @@ from typing import NamedTuple
 import numpy as np
 
 from fastconv.cpu import simd
+from fastconv.cpu.packing import Lanes, pack_step
 from fastconv.cpu.planning import Axis, Blocks
 from fastconv.cpu.program import Step
-from fastconv.cpu.staging import (
-    OPERAND_BIAS,
-    OPERAND_W,
-    OPERAND_X,
-    Lanes,
-    Padding,
-    View,
-    Workspace,
-    pack_step,
-    stage_groups,
-    stage_pixels,
-    stage_planes,
-    view_of,
-)
+from fastconv.cpu.staging import Padding, stage_groups, stage_pixels, stage_planes
+from fastconv.cpu.views import OPERAND_BIAS, OPERAND_W, OPERAND_X, View, Workspace, view_of
 from fastconv.lowering import Correlation, Lowered
 
 _PIECE = 128  # weights in a row that make a transpose worth its set-up

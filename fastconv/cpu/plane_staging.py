@@ -17,7 +17,7 @@ from numba.extending import overload
 
 from fastconv.cpu import simd
 from fastconv.cpu.program import reads
-from fastconv.cpu.staging import OPERAND_X
+from fastconv.cpu.views import OPERAND_X
 
 
 @reads("units", "inner", "count", "scratch", "scratch_bytes", "cleared")

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastconv.cpu import simd
-from fastconv.cpu.staging import View
+from fastconv.cpu.views import View
 from fastconv.lowering import Correlation
 
 UNITS = 64  #: work is cut into at least so many units where it can be, whatever the machine

@@ -1,8 +1,7 @@
-"""Staging: operands copied into the form that the tiles read.
+"""Staging: images copied with their zero padding, as the tiles read them.
 
-Two kernels do it all. ``padded_copy`` writes an image with its zero padding (and, for a stride, one
-phase of it) with either pixels or channels contiguous. ``pack_lanes`` lays out, for blocks of
-channels, the channels of a block side by side as one vector row: weights, gradients and biases.
+``padded_copy`` writes an image (or, for a stride, one phase of it) with either pixels or channels
+contiguous.
 """
 
 from __future__ import annotations
@@ -15,45 +14,7 @@ import numpy as np
 
 from fastconv.cpu import simd
 from fastconv.cpu.program import Constant, Step, compiled, reads
-
-
-class View(NamedTuple):
-    """Where kernels find an array: in the operand itself or staged in the workspace.
-
-    Strides are in bytes, ``offset`` is the place of element (0, 0, ...) in either.
-    """
-
-    staged: bool
-    offset: int
-    image: int  #: from one image to the next
-    channel: int
-    spatial: tuple[int, ...]
-    group: int = 0  #: from one group to the next, or 0: as many channels further
-
-    def group_step(self, channels: int) -> int:
-        """Bytes from one group of so many channels to the next."""
-        return self.group or channels * self.channel
-
-
-def view_of(strides: Sequence[int]) -> View:
-    """An operand (N, C, *spatial) read where it lies."""
-    return View(False, 0, strides[0], strides[1], tuple(strides[2:]))
-
-
-class Workspace:
-    """Hands out places in a program's workspace, each aligned to a cache line."""
-
-    def __init__(self) -> None:
-        self.size = 0
-
-    def take(self, size: int) -> int:
-        """The offset of ``size`` new bytes; a vector read that overhangs them stays inside."""
-        offset = self.size
-        self.size += -(-(size + simd.VECTOR_BITS // 8) // 64) * 64
-        return offset
-
-
-# ------------------------------------------------------------------------------ padded copy
+from fastconv.cpu.views import View, Workspace
 
 _AXES = ("a", "b", "c", "e")
 _MOST_APART = 4  # elements of a source that vectors can be picked from
@@ -295,137 +256,3 @@ def _copy_step(
     lanes = lanes or simd.VECTOR_BITS // (8 * (bits // 8))
     kernel = compiled(padded_copy, bits, lanes, step)
     return Step(kernel, int(constants["units"]), constants)  # type: ignore[arg-type]
-
-
-# ------------------------------------------------------------------------------- pack lanes
-
-
-@reads(
-    "units", "operand", "target", "block_bytes", "width", "blocks_from", "valid",
-    "outer", "outer_from", "inner", "inner_from", "lane_step", "blocks", "outer_first",
-    "run_from", "first_row", "row_step", "ahead",
-)  # fmt: skip
-def pack_lanes(bits: int, lanes: int, mode: int) -> Any:
-    """Lay out ``width`` lanes side by side for every (block, outer, inner); absent lanes are 0.
-
-    Lane l is read ``lane_step`` apart. Modes: 0 any pitch; 1 ``inner`` is a run in the operand,
-    forwards or backwards, so blocks are transposed in registers; 2 lanes are contiguous, so rows
-    are copied.
-    """
-    size = bits // 8
-    fields = len(pack_lanes.fields)  # type: ignore[attr-defined]
-
-    def kernel(args, x, w, y, bias, workspace, slot, slots):
-        (units, operand, target, block_bytes, width, blocks_from, valid,
-         outer, outer_from, inner, inner_from, lane_step, blocks,
-         outer_first, run_from, first_row, row_step, ahead) = simd.words(args, fields)  # fmt: skip
-        origin = x if operand == 0 else (w if operand == 1 else bias)
-        row = width * size
-        for unit in range(slot * units // slots, (slot + 1) * units // slots):
-            block = unit % blocks if outer_first else unit // outer
-            u = unit // blocks if outer_first else unit % outer
-            present = simd.word(valid, block)
-            source = origin + simd.word(blocks_from, block) + simd.word(outer_from, u)
-            to = workspace + target + block * block_bytes + u * inner * row
-            if u + ahead < outer:
-                later = origin + simd.word(blocks_from, block) + simd.word(outer_from, u + ahead)
-                simd.prefetch(later, present * lane_step)
-            if present < width and mode != 0:
-                simd.clear_bytes(to, inner * row)
-            if mode == 1:
-                for lane in range(0, present, lanes):
-                    for j in range(0, inner, lanes):
-                        simd.transpose_block(
-                            source + run_from + j * size + lane * lane_step, lane_step,
-                            present - lane, to + first_row + j * row_step + lane * size, row_step,
-                            inner - j, bits, lanes,
-                        )  # fmt: skip
-            elif mode == 2 and present % lanes == 0:
-                for j in range(inner):
-                    first = source + simd.word(inner_from, j)
-                    for lane in range(0, present * size, lanes * size):
-                        vector = simd.load_tile(first + lane, bits, lanes, 1)
-                        simd.store_tile(vector, to + j * row + lane)
-            elif mode == 2:
-                for j in range(inner):
-                    simd.copy_bytes(to + j * row, source + simd.word(inner_from, j), present * size)
-            else:
-                for j in range(inner):
-                    first = source + simd.word(inner_from, j)
-                    for lane in range(present):
-                        value = simd.peek(first + lane * lane_step, bits)
-                        simd.poke(to + j * row + lane * size, value)
-                    simd.clear_bytes(to + j * row + present * size, (width - present) * size)
-
-    return kernel
-
-
-class Lanes(NamedTuple):
-    """What to pack: byte offsets of blocks, of the outer and of the inner index, and lane pitch."""
-
-    blocks_from: np.ndarray
-    valid: np.ndarray  #: channels present in each block
-    outer_from: np.ndarray
-    inner_from: np.ndarray
-    lane_step: int
-    width: int  #: lanes of a packed row
-    bits: int
-
-    @property
-    def block_bytes(self) -> int:
-        """Bytes of one packed block."""
-        return len(self.outer_from) * len(self.inner_from) * self.width * (self.bits // 8)
-
-    @property
-    def bytes(self) -> int:
-        """Bytes of all packed blocks."""
-        return len(self.blocks_from) * self.block_bytes
-
-
-OPERAND_X, OPERAND_W, OPERAND_BIAS = 0, 1, 2
-
-_AHEAD = 4  # units between asking for a run and reading it
-
-
-def pack_step(what: Lanes, operand: int, target: int, *, block_by_block: bool = False) -> Step:
-    """The step that packs ``what`` at ``target`` in the workspace.
-
-    Its units are one (block, outer index) each, in the operand's order in memory unless
-    ``block_by_block``.
-    """
-    size = what.bits // 8
-    lanes = simd.VECTOR_BITS // (8 * size)
-    half = lanes // 2
-    if half * size >= 16 and what.width % lanes and what.width % half == 0:
-        lanes = half
-    outer, inner = len(what.outer_from), len(what.inner_from)
-    run_from = int(what.inner_from.min() if inner else 0)
-    run = run_from + np.arange(inner) * size
-    backwards = inner > 1 and bool((what.inner_from == run[::-1]).all())
-    is_run = backwards or bool((what.inner_from == run).all())
-    mode = 1 if is_run and inner >= lanes // 2 else 2 if what.lane_step == size else 0
-    row = what.width * size
-    closer = outer > 1 and abs(what.lane_step) < abs(what.outer_from[1] - what.outer_from[0])
-    units = len(what.blocks_from) * outer
-    constants: dict[str, Constant] = {
-        "units": units,
-        "operand": operand,
-        "target": target,
-        "block_bytes": what.block_bytes,
-        "width": what.width,
-        "blocks_from": what.blocks_from,
-        "valid": what.valid,
-        "outer": outer,
-        "outer_from": what.outer_from,
-        "inner": inner,
-        "inner_from": what.inner_from,
-        "lane_step": what.lane_step,
-        "blocks": len(what.blocks_from),
-        "outer_first": int(closer and not block_by_block),
-        "run_from": run_from,
-        # Short runs far apart: the hardware sees no pattern to fetch ahead.
-        "ahead": _AHEAD if closer and block_by_block else outer,
-        "first_row": (inner - 1) * row if backwards else 0,
-        "row_step": -row if backwards else row,
-    }
-    return Step(compiled(pack_lanes, what.bits, lanes, mode), units, constants)

@@ -20,7 +20,7 @@ from fastconv.cpu import simd, winograd_products, winograd_shape
 from fastconv.cpu.operands import Operands, pack_bias
 from fastconv.cpu.planning import UNITS, Blocks, block_table
 from fastconv.cpu.program import Constant, Step, compiled
-from fastconv.cpu.staging import Workspace
+from fastconv.cpu.views import Workspace
 from fastconv.cpu.winograd_images import source_of
 from fastconv.cpu.winograd_makers import (
     ahead,

@@ -19,7 +19,7 @@ from fastconv.cpu.direct_gradient import finish_lines
 from fastconv.cpu.operands import Operands
 from fastconv.cpu.planning import block_table
 from fastconv.cpu.program import Constant, Step, compiled
-from fastconv.cpu.staging import OPERAND_W, Workspace
+from fastconv.cpu.views import OPERAND_W, Workspace
 from fastconv.cpu.winograd import VECTORS, cycles, refusal
 from fastconv.cpu.winograd_images import channel_table, source_of, tap_table, targets_of
 from fastconv.cpu.winograd_makers import (

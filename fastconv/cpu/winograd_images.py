@@ -10,7 +10,8 @@ import numpy as np
 
 from fastconv.cpu.operands import Operands
 from fastconv.cpu.program import Step
-from fastconv.cpu.staging import OPERAND_X, Padding, Workspace, stage_pixels, stage_planes
+from fastconv.cpu.staging import Padding, stage_pixels, stage_planes
+from fastconv.cpu.views import OPERAND_X, Workspace
 from fastconv.cpu.winograd_shape import Shape
 from fastconv.lowering import Lowered
 

@@ -10,7 +10,7 @@ from fastconv.cpu import simd, winograd_maps
 from fastconv.cpu.operands import Operands
 from fastconv.cpu.planning import UNITS, Blocks, block_table
 from fastconv.cpu.program import Constant, Step, compiled
-from fastconv.cpu.staging import OPERAND_X, Workspace
+from fastconv.cpu.views import OPERAND_X, Workspace
 from fastconv.cpu.winograd_images import Images, Source, channel_table, tap_table, targets_of
 from fastconv.cpu.winograd_maps import GATHERED
 from fastconv.cpu.winograd_shape import Shape

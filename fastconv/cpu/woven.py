@@ -16,7 +16,7 @@ from numba.extending import overload
 
 from fastconv.cpu import simd
 from fastconv.cpu.operands import Operands
-from fastconv.cpu.staging import view_of
+from fastconv.cpu.views import view_of
 from fastconv.lowering import Correlation, Lowered
 
 APART = (1, 2)  #: elements from one sum to the next along a row: what the kernels can weave
