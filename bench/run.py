@@ -13,7 +13,7 @@ from bench.peers import Ours, Peer
 from bench.suites import Layer
 from bench.timing import Sample, interleaved, ratios
 
-SETTLE_SECONDS = 0.008  # one contestant's idle workers spin on the next one's cores so long
+SETTLE_SECONDS = 0.03  # of calls that wake a contestant's workers
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,9 @@ FEW_ROUNDS = 3  # are enough where each takes longer than the budget
 BEATEN = 3.0  # times as long as the fastest: such a contestant's long calls are timed twice
 MAX_ROUNDS = 1000
 LONG_SECONDS = 0.02  # a call of this length is warm after one
+REST_SECONDS = 0.005  # in which threads are watched
+IDLE = 0.1  # of a core's time is what resting threads burn at most
+LONGEST_REST = 0.5  # OpenBLAS's workers spin for 0.1 s after a product
 SAMPLE_SECONDS = 2e-4  # a call shorter than this is repeated within one sample
 
 
@@ -62,9 +65,9 @@ def interleaved(
 
     Every call is warm before the first round. The order turns round from one round to the next,
     so that none always finds the cache as the same neighbour left it. With ``settle``, each sample
-    comes after so many seconds of rest and as many of calls that are not timed: one contestant's
-    workers spin for a while after a call and would keep a core from the next, whose own workers
-    must first wake. Where two rounds of long calls pass the budget, a third is enough, and those
+    comes after a rest in which all threads fall idle, and after so many seconds of calls that are
+    not timed: one contestant's workers spin for a while after a call and would keep a core from the
+    next, whose own workers must first wake. Where two rounds of long calls pass the budget, a third is enough, and those
     far behind the fastest sit it out: of all but the one that ``stays``.
     """
     names = list(calls)
@@ -94,11 +97,22 @@ def _beaten(seconds: Mapping[str, float]) -> list[str]:
 
 
 def _rest_and_warm(call: Callable[[], Any], seconds: float) -> None:
-    time.sleep(seconds)
+    rest()
     end = time.perf_counter() + seconds
     call()
     while time.perf_counter() < end:
         call()
+
+
+def rest(longest: float = LONGEST_REST) -> bool:
+    """Sleep until this process's threads are idle; whether they were before ``longest`` seconds."""
+    end = time.perf_counter() + longest
+    while time.perf_counter() < end:
+        burnt = time.process_time()
+        time.sleep(REST_SECONDS)
+        if time.process_time() - burnt < IDLE * REST_SECONDS:
+            return True
+    return False
 
 
 def _repetitions(call: Callable[[], Any]) -> int:

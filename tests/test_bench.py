@@ -4,6 +4,7 @@ import gc
 import itertools
 import json
 import math
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +24,7 @@ from bench.peers import Ours, find_peers
 from bench.recorder import Recorder
 from bench.reference import reference, relative_error
 from bench.run import Refusal, Row, Settings, run
-from bench.timing import Sample, interleaved, ratio
+from bench.timing import Sample, interleaved, ratio, rest
 from fastconv import worked_example
 from fastconv.roofs import fma_peak
 
@@ -147,6 +148,24 @@ def test_wrong_anchor_refuses_every_figure(monkeypatch: pytest.MonkeyPatch) -> N
     outcomes = list(run([replace(LAYER, dtype="float64")], [], Settings(algorithm="im2col")))
     assert [type(outcome) for outcome in outcomes] == [Refusal] * 3
     assert "worked example's output" in outcomes[0].reason  # type: ignore[union-attr]
+
+
+def test_rest_lasts_until_no_thread_spins() -> None:
+    assert rest()
+    stop = threading.Event()
+
+    def spin() -> None:
+        while not stop.is_set():
+            pass
+
+    spinner = threading.Thread(target=spin)
+    spinner.start()
+    try:
+        assert not rest(longest=0.05)
+    finally:
+        stop.set()
+        spinner.join()
+    assert rest()
 
 
 def test_rounds_are_shared_and_interleaved() -> None:
