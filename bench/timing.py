@@ -67,8 +67,8 @@ def interleaved(
     so that none always finds the cache as the same neighbour left it. With ``settle``, each sample
     comes after a rest in which all threads fall idle, and after so many seconds of calls that are
     not timed: one contestant's workers spin for a while after a call and would keep a core from the
-    next, whose own workers must first wake. Where two rounds of long calls pass the budget, a third is enough, and those
-    far behind the fastest sit it out: of all but the one that ``stays``.
+    next, whose own workers must first wake. Where two rounds of long calls pass the budget, a third
+    is enough, and those far behind the fastest sit it out: of all but the one that ``stays``.
     """
     names = list(calls)
     times: dict[str, list[float]] = {name: [] for name in names}
