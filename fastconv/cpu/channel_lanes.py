@@ -106,7 +106,7 @@ def correlate(bits: int, lanes: int, rho: int, m: int, vectors: int, fixed: int,
     "units", "splits", "chunks", "chunk_rows", "rows", "x_rows", "length", "x_step",
     "tiles", "tile_parts", "last_line", "lines", "pitch", "blocks", "block_parts", "x_blocks",
     "staged", "x_offset", "packer", "block_bytes", "scratch", "scratch_bytes",
-    "dy_blocks", "dy_rows", "dy_step", "partial", "block_sums", "split_sums",
+    "dy_blocks", "dy_rows", "dy_step", "dy_pitch", "partial", "block_sums", "split_sums",
 )  # fmt: skip
 def correlate_gradient(bits: int, lanes: int, rho: int, m: int, vectors: int, fixed: int) -> Any:
     """Weight gradient: tiles of ``rho`` lines x ``m`` elements by ``vectors`` vectors of channels.
@@ -115,7 +115,8 @@ def correlate_gradient(bits: int, lanes: int, rho: int, m: int, vectors: int, fi
     meet the same gradient pixel: taps side by side, or input channels. A unit is a split of the
     pixels by a part of the channel blocks by a part of the lines. It goes through its pixels in
     chunks: ``packer`` packs a block's gradient into the slot's scratch, where it stays in cache
-    while all lines pass over it; sums wait in the workspace from one chunk to the next.
+    while all lines pass over it (0: pixels are read where they lie, ``dy_pitch`` bytes apart); sums
+    wait in the workspace from one chunk to the next.
     """
     fields = len(correlate_gradient.fields)  # type: ignore[attr-defined]
     line = vectors * lanes * (bits // 8)
@@ -126,11 +127,10 @@ def correlate_gradient(bits: int, lanes: int, rho: int, m: int, vectors: int, fi
         (units, splits, chunks, chunk_rows, rows, x_rows, length, x_step,
          tiles, tile_parts, last_line, lines, pitch, blocks, block_parts, x_blocks,
          staged, x_offset, packer, block_bytes, scratch, scratch_bytes,
-         dy_blocks, dy_rows, dy_step, partial, block_sums,
+         dy_blocks, dy_rows, dy_step, dy_pitch, partial, block_sums,
          split_sums) = simd.words(args, fields)  # fmt: skip
         source = (workspace if staged else x) + x_offset
         gradient = workspace + scratch + slot * scratch_bytes
-        pack, constants = simd.word(packer, 0), simd.word(packer, 1)
         unit, end = slot * units // slots, (slot + 1) * units // slots
         while unit < end:
             # Units that differ in their lines alone share each packed chunk.
@@ -149,16 +149,20 @@ def correlate_gradient(bits: int, lanes: int, rho: int, m: int, vectors: int, fi
                 here = min(chunk_rows, rows - row)
                 after = min(row + here, rows - here)
                 for block in range(first_block, last_block):
-                    # The packer puts row r of a block at its place from the workspace on.
-                    moved = gradient - block * block_bytes - row * length * line
-                    for r in range(block * rows + row, block * rows + row + here):
-                        simd.call(pack, (constants, x, w, y, bias, moved, r, blocks * rows))
+                    dy_at = w + simd.word(dy_blocks, block)
+                    if packer:
+                        # The packer puts row r of a block at its place from the workspace on.
+                        moved = gradient - block * block_bytes - row * length * line
+                        pack, constants = simd.word(packer, 0), simd.word(packer, 1)
+                        for r in range(block * rows + row, block * rows + row + here):
+                            simd.call(pack, (constants, x, w, y, bias, moved, r, blocks * rows))
+                    else:
+                        gradient = dy_at + simd.word(dy_rows, row)
                     x_base = source + simd.word(x_blocks, block)
                     sums_at = workspace + partial + split * split_sums + block * block_sums
                     # While the first block is multiplied, the next chunk's image comes from memory;
                     # with each block, its gradient.
                     later = x_rows + 8 * (after if dy_step and block == first_block else row)
-                    dy_at = w + simd.word(dy_blocks, block)
                     for t in range(first_tile, last_tile):
                         if t - first_tile < line // 64 and dy_step:
                             later_b = (dy_at + (t - first_tile) * 64, dy_rows + 8 * after, dy_step)
@@ -171,7 +175,7 @@ def correlate_gradient(bits: int, lanes: int, rho: int, m: int, vectors: int, fi
                             sums = simd.load_tile(place, bits, lanes, count)
                         scalars = simd.lookup(x_base, lines, t * rho, last_line, rho)
                         sums = tile.contract_rows(
-                            sums, scalars, pitch, fixed, m, (gradient,), vectors,
+                            sums, scalars, pitch, fixed, m, (gradient, dy_pitch), vectors,
                             here, x_rows + 8 * row, length, x_step, later, later_b,
                         )  # fmt: skip
                         simd.store_tile(sums, place)

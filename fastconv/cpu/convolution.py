@@ -179,13 +179,16 @@ def _chosen(pass_name: str, low: Lowered, arrays: Operands, winograd: bool) -> s
     elif pass_name != "weight_gradient" and _prefers_columns(low, arrays):
         plain = "im2col"
     costed = plain if plain == "depthwise" else "direct"  # im2col has no estimate of its own
-    if not _refusal("col2im", pass_name, low, arrays) and cycles("col2im") < cycles(costed):
+    # Panels that weave a strided target have always been faster than sums added to it.
+    weaves = plain == "im2col" and len(low.parts) > 1
+    able = not weaves and not _refusal("col2im", pass_name, low, arrays)
+    if able and cycles("col2im") < cycles(costed):
         plain = costed = "col2im"
     if is_small(low.multiply_adds) or not winograd:
         return plain
-    able = [name for name in _coarse(low) if not _refusal(name, pass_name, low, arrays)]
-    best = min((costed, *able), key=cycles)
-    return best if best in able else plain
+    coarse = [name for name in _coarse(low) if not _refusal(name, pass_name, low, arrays)]
+    best = min((costed, *coarse), key=cycles)
+    return best if best in coarse else plain
 
 
 def _prefers_columns(low: Lowered, arrays: Operands) -> bool:

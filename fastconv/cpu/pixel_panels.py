@@ -108,10 +108,14 @@ def correlate(bits: int, lanes: int, m: int, vectors: int, mode: int, apart: int
         fills = spill + tile_bytes
         waiting = fills + (m * lanes * size if apart else 0)
         woven = (y_rows, y_length, y_channel, image_rows, trails, lead)
-        for unit in range(slot * units // slots, (slot + 1) * units // slots):
+        unit, last_unit = slot * units // slots, (slot + 1) * units // slots
+        while unit < last_unit:
+            # Units of one run share each gathered panel.
             run, block_part = unit // block_parts, unit % block_parts
+            parts = min(block_parts - block_part, last_unit - unit)
+            unit += parts
             first_block = block_part * blocks // block_parts
-            last_block = (block_part + 1) * blocks // block_parts
+            last_block = (block_part + parts) * blocks // block_parts
             end = min((run + 1) * run_panels * width, pixels)
             for pixel in range(run * run_panels * width, end, width):
                 here = min(width, pixels - pixel)

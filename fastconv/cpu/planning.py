@@ -264,7 +264,8 @@ def line_tile(lines: int, m: int, channels: int, lanes: int) -> TileShape:
                     step = _step_cycles(rho * m * vectors, rho * m + vectors)
                     yield TileShape(rho, m, vectors, blocks * -(-lines // rho) * step)
 
-    return min(candidates(), key=lambda shape: shape.cycles)
+    # Of equals, the one that loads least.
+    return min(candidates(), key=lambda s: (s.cycles, s.rho * s.m + s.vectors))
 
 
 def dot_tile(entries: int, channels: int) -> TileShape:

@@ -78,31 +78,28 @@ def _contract_channels(
 
 
 def contract_rows(
-    tile, rows, pitch, fixed, m, b_rows, vectors, count, table, length, step, later, later_b
+    tile, rows, pitch, fixed, m, b, vectors, count, table, length, step, later, later_b
 ):
-    """Sum over ``count`` image rows of ``length`` pixels: scalars times packed vectors.
+    """Sum over ``count`` image rows of ``length`` pixels: scalars times vectors.
 
     Pixel ``p`` of image row ``i`` reads its scalars at ``rows`` moved by ``table[i] + p * step``
-    bytes, and the next ``vectors`` vectors of ``b_rows``. With each it asks for two cache lines
-    that will be read later: where row ``i`` of the table ``later`` moves the pixel, and for row
-    ``i`` of ``later_b``, which is (address, table, step).
+    bytes, and ``vectors`` vectors at ``b``, which is (address, bytes from one pixel to the next).
+    With each it asks for two cache lines that will be read later: where row ``i`` of the table
+    ``later`` moves the pixel, and for row ``i`` of ``later_b``, which is (address, table, step).
     """
     raise NotImplementedError("compiled code only")
 
 
 @overload(contract_rows, prefer_literal=True, inline="always")
 def _contract_rows(
-    tile, rows, pitch, fixed, m, b_rows, vectors, count, table, length, step, later, later_b
+    tile, rows, pitch, fixed, m, b, vectors, count, table, length, step, later, later_b
 ):
     if not isinstance(vectors, types.IntegerLiteral):
         return None
     FIXED, M, V = fixed.literal_value, m.literal_value, vectors.literal_value
-    columns = V * tile.lanes * tile.dtype.bitwidth // 8
 
-    def run(
-        tile, rows, pitch, fixed, m, b_rows, vectors, count, table, length, step, later, later_b
-    ):
-        at = 0
+    def run(tile, rows, pitch, fixed, m, b, vectors, count, table, length, step, later, later_b):
+        b_rows, at = (b[0],), 0
         b_at, b_table, b_step = later_b
         for i in range(count):
             offset = simd.word(table, i)
@@ -113,7 +110,7 @@ def _contract_rows(
                 simd.prefetch_line(b_ahead + p * b_step)
                 tile = simd.outer(tile, rows, offset, pitch, FIXED, M, b_rows, at, V)
                 offset += step
-                at += columns
+                at += b[1]
         return tile
 
     return run

@@ -1,0 +1,65 @@
+"""Direct weight gradients whose output gradient is multiplied where it lies, not packed."""
+
+import numpy as np
+import pytest
+from arrays import Arena
+from cases import Case, compute, operands, oracle, simple
+
+import fastconv
+from fastconv.cpu import simd
+from fastconv.cpu.convolution import plan_steps
+from fastconv.cpu.operands import Operands
+from fastconv.cpu.views import Workspace
+
+SIZES = {"float32": 4, "float64": 8}
+GEOMETRIES = {
+    "padded": simple(2, 3, 1, (21, 30), (3, 3), pad=1),
+    "strided": simple(3, 5, 1, (12, 19), (2, 3), stride=2),
+    "one tap": simple(4, 9, 1, (8, 9), (1, 1)),
+}
+
+
+def _vectors(case: Case, count: int, dtype: str) -> Case:
+    """The case with so many vectors of output channels."""
+    k = count * simd.VECTOR_BITS // (8 * SIZES[dtype])
+    return Case(case.n, case.c, k, 1, case.input, case.kernel, *case.how[:3])
+
+
+def _packs(case: Case, x: np.ndarray, dy: np.ndarray) -> bool:
+    """Whether the plan packs the gradient."""
+    g = fastconv.explain(case.input_shape, case.weight_shape, *case.how).geometry
+    weights = np.empty(case.weight_shape, dy.dtype)
+    arrays = Operands(8 * dy.itemsize, x.strides, dy.strides, weights.strides)
+    _, steps, _ = plan_steps("weight_gradient", g, arrays, "direct", False, Workspace())
+    assert isinstance(steps, list)
+    (packer,) = [step.constants["packer"] for step in steps if "packer" in step.constants]
+    return packer != 0
+
+
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("dtype", SIZES)
+@pytest.mark.parametrize("geometry", GEOMETRIES.values(), ids=GEOMETRIES)
+def test_gradient_of_whole_vectors(geometry: Case, dtype: str, count: int, arena: Arena) -> None:
+    case = _vectors(geometry, count, dtype)
+    given = operands(case, "weight_gradient")
+    x, dy = (arena.place(values, dtype, "channels_last") for values in given)
+    assert not _packs(case, x, dy)
+    expected = oracle(case, "weight_gradient", *given)
+    for threads in (1, 3):
+        out = arena.output(case.weight_shape, dtype)
+        with fastconv.options(threads=threads):
+            compute(case, "weight_gradient", x, dy, out=out, algorithm="direct")
+        np.testing.assert_array_equal(out, expected)
+
+
+@pytest.mark.parametrize("dtype", SIZES)
+def test_channels_cut_from_a_pixel_are_packed(dtype: str, arena: Arena) -> None:
+    """Pixels are a vector apart, and the last one's vector would be read past its end."""
+    whole = _vectors(GEOMETRIES["padded"], 1, dtype)
+    case = Case(whole.n, whole.c, whole.k - 3, 1, whole.input, whole.kernel, *whole.how[:3])
+    x, dy = operands(whole, "weight_gradient")
+    few = arena.place(dy, dtype, "channels_last")[:, 3:]
+    x = arena.place(x, dtype, "channels_last")
+    assert _packs(case, x, few)
+    result = compute(case, "weight_gradient", x, few, algorithm="direct")
+    np.testing.assert_array_equal(result, oracle(case, "weight_gradient", x, few))
