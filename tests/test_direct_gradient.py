@@ -15,7 +15,7 @@ SIZES = {"float32": 4, "float64": 8}
 GEOMETRIES = {
     "padded": simple(2, 3, 1, (21, 30), (3, 3), pad=1),
     "strided": simple(3, 5, 1, (12, 19), (2, 3), stride=2),
-    "one tap": simple(4, 9, 1, (8, 9), (1, 1)),
+    "one tap": simple(4, 9, 1, (16, 17), (1, 1)),
 }
 
 
@@ -63,3 +63,33 @@ def test_channels_cut_from_a_pixel_are_packed(dtype: str, arena: Arena) -> None:
     assert _packs(case, x, few)
     result = compute(case, "weight_gradient", x, few, algorithm="direct")
     np.testing.assert_array_equal(result, oracle(case, "weight_gradient", x, few))
+
+
+@pytest.mark.parametrize("view", ["plain", "reversed", "transposed"])
+@pytest.mark.parametrize("channels", [(16, 16), (37, 23), (40, 131), (129, 6)], ids=str)
+@pytest.mark.parametrize("dtype", SIZES)
+def test_few_pixels(dtype: str, channels: tuple[int, int], view: str, arena: Arena) -> None:
+    """Of few pixels the sums are the weights: written once, where they belong."""
+    case = simple(3, *channels, (5, 6), (1, 1))
+    given = operands(case, "weight_gradient")
+    x, dy = (arena.place(values, dtype, "channels_last") for values in given)
+    expected = oracle(case, "weight_gradient", *given)
+    for threads in (1, 3):
+        out = arena.output(case.weight_shape, dtype)
+        if view == "reversed":
+            out = out[::-1, ::-1]
+        elif view == "transposed":
+            out = arena.output((channels[0], channels[1], 1, 1), dtype).swapaxes(0, 1)
+        with fastconv.options(threads=threads):
+            compute(case, "weight_gradient", x, dy, out=out, algorithm="direct")
+        np.testing.assert_array_equal(out, expected)
+
+
+def test_few_pixels_need_no_second_step() -> None:
+    g = fastconv.explain((2, 64, 7, 7), (128, 64, 1, 1)).geometry
+    x, dy = (np.empty((2, 7, 7, c), np.float32).transpose(0, 3, 1, 2) for c in (64, 128))
+    weights = np.empty(g.weight_shape, np.float32)
+    arrays = Operands(32, x.strides, dy.strides, weights.strides)
+    _, steps, _ = plan_steps("weight_gradient", g, arrays, "direct", False, Workspace())
+    assert isinstance(steps, list)
+    assert len(steps) == 1

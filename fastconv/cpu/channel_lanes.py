@@ -107,8 +107,11 @@ def correlate(bits: int, lanes: int, rho: int, m: int, vectors: int, fixed: int,
     "tiles", "tile_parts", "last_line", "lines", "pitch", "blocks", "block_parts", "x_blocks",
     "staged", "x_offset", "packer", "block_bytes", "scratch", "scratch_bytes",
     "dy_blocks", "dy_rows", "dy_step", "dy_pitch", "partial", "block_sums", "split_sums",
+    "valid", "y_blocks", "y_lines", "y_pitch",
 )  # fmt: skip
-def correlate_gradient(bits: int, lanes: int, rho: int, m: int, vectors: int, fixed: int) -> Any:
+def correlate_gradient(
+    bits: int, lanes: int, rho: int, m: int, vectors: int, fixed: int, final: int
+) -> Any:
     """Weight gradient: tiles of ``rho`` lines x ``m`` elements by ``vectors`` vectors of channels.
 
     A line is ``m`` image elements ``pitch`` apart (``fixed`` bytes where known when compiling) that
@@ -116,7 +119,9 @@ def correlate_gradient(bits: int, lanes: int, rho: int, m: int, vectors: int, fi
     pixels by a part of the channel blocks by a part of the lines. It goes through its pixels in
     chunks: ``packer`` packs a block's gradient into the slot's scratch, where it stays in cache
     while all lines pass over it (0: pixels are read where they lie, ``dy_pitch`` bytes apart); sums
-    wait in the workspace from one chunk to the next.
+    wait in the workspace from one chunk to the next. ``final`` 1: there is one chunk, and its sums
+    are the weights, a block's channels side by side: line l goes to ``y_lines[l]``, its elements
+    ``y_pitch`` apart.
     """
     fields = len(correlate_gradient.fields)  # type: ignore[attr-defined]
     line = vectors * lanes * (bits // 8)
@@ -127,8 +132,8 @@ def correlate_gradient(bits: int, lanes: int, rho: int, m: int, vectors: int, fi
         (units, splits, chunks, chunk_rows, rows, x_rows, length, x_step,
          tiles, tile_parts, last_line, lines, pitch, blocks, block_parts, x_blocks,
          staged, x_offset, packer, block_bytes, scratch, scratch_bytes,
-         dy_blocks, dy_rows, dy_step, dy_pitch, partial, block_sums,
-         split_sums) = simd.words(args, fields)  # fmt: skip
+         dy_blocks, dy_rows, dy_step, dy_pitch, partial, block_sums, split_sums,
+         valid, y_blocks, y_lines, y_pitch) = simd.words(args, fields)  # fmt: skip
         source = (workspace if staged else x) + x_offset
         gradient = workspace + scratch + slot * scratch_bytes
         unit, end = slot * units // slots, (slot + 1) * units // slots
@@ -169,16 +174,30 @@ def correlate_gradient(bits: int, lanes: int, rho: int, m: int, vectors: int, fi
                         else:
                             later_b = (dy_at, dy_rows + 8 * row, 0)
                         place = sums_at + t * tile_bytes
-                        if chunk == first_chunk:
+                        if final or chunk == first_chunk:
                             sums = simd.zeros(bits, lanes, count)
                         else:
                             sums = simd.load_tile(place, bits, lanes, count)
+                        if final:
+                            y_base, present = y + simd.word(y_blocks, block), simd.word(valid, block)
+                            targets = simd.lookup(y_base, y_lines, t * rho, last_line, rho)
+                            for i in range(m):
+                                for j in range(0, line, 64):
+                                    simd.prefetch_target(targets[0] + i * y_pitch + j)
                         scalars = simd.lookup(x_base, lines, t * rho, last_line, rho)
                         sums = tile.contract_rows(
                             sums, scalars, pitch, fixed, m, (gradient, dy_pitch), vectors,
                             here, x_rows + 8 * row, length, x_step, later, later_b,
                         )  # fmt: skip
-                        simd.store_tile(sums, place)
+                        if final:
+                            y_base, present = (
+                                y + simd.word(y_blocks, block),
+                                simd.word(valid, block),
+                            )
+                            targets = simd.lookup(y_base, y_lines, t * rho, last_line, rho)
+                            simd.store_rows(sums, targets, y_pitch, m, vectors, present)
+                        else:
+                            simd.store_tile(sums, place)
 
     return kernel
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import NamedTuple
 
 import numpy as np
@@ -49,15 +50,17 @@ def _swaps(low: Lowered, arrays: Operands) -> bool:
     """Whether image and gradient had better take each other's place.
 
     With one tap and channels last they can: then the operand of fewer channels is the one that is
-    packed, and tiles are cut from the many channels of the other.
+    packed, and tiles are cut from the many channels of the other. Of few pixels the sums are the
+    weights, in the order in which they lie in memory.
     """
     part = low.parts[-1]
     plain = len(part.taps) == 1 and low.source == part.counts and not low.needs_padding
     last = arrays.channels_last and arrays.w[1] == arrays.size != arrays.w[-1]
     crowded = arrays.w[-1] % 4096 == 0  # would be staged: see `stage`
-    few = arrays.lanes <= low.source_channels <= low.target_channels // 2
+    few = low.source_channels <= low.target_channels // 2 and not crowded
+    short = low.N * prod(part.counts) <= _CHUNK_PIXELS
     whole = arrays.target_size == arrays.size and low.groups == 1
-    return plain and last and few and not crowded and whole
+    return plain and last and low.source_channels >= arrays.lanes and (few or short) and whole
 
 
 def _swapped(low: Lowered, arrays: Operands) -> tuple[Lowered, Operands]:
@@ -87,13 +90,15 @@ class _Lines(NamedTuple):
     """Lines of ``m`` image elements, ``pitch`` bytes apart, at byte offsets ``starts``.
 
     Entry (input channel, tap) number e of the weights is element ``sources[e]``, counted through
-    all lines.
+    all lines. Lines over channels start with the channels ``firsts``, again for each tap.
     """
 
     starts: np.ndarray
     m: int
     pitch: int
     sources: np.ndarray
+    firsts: np.ndarray
+    along_taps: bool
 
 
 def _lines(low: Lowered, arrays: Operands, x: View) -> _Lines:
@@ -122,7 +127,7 @@ def _lines(low: Lowered, arrays: Operands, x: View) -> _Lines:
     place = np.arange(len(heads))[:, None] * (lines_each * m) + element
     # Entries run over (channel, tap); lines along channels come tap by tap.
     sources = place.ravel() if along_taps else place.T.ravel()
-    return _Lines(starts, m, pitch, sources.astype(np.int64))
+    return _Lines(starts, m, pitch, sources.astype(np.int64), firsts, along_taps)
 
 
 def _channels_of_a_line(low: Lowered, arrays: Operands) -> int:
@@ -181,6 +186,8 @@ def _line_steps(low: Lowered, arrays: Operands, space: Workspace, threads: int) 
     chunk_rows, chunks = _even_chunks(rows, _CHUNK_PIXELS // length)
     block_sums = tiles * shape.rho * shape.m * width * arrays.size
     cut = _cut(len(blocks.group), tiles, chunks, block_sums)
+    one_tap = len(low.parts[-1].taps) == 1
+    final = chunks == 1 and one_tap and arrays.y[0] == arrays.size and not lines.along_taps
     constants: dict[str, Constant] = {
         "units": cut.units,
         "splits": cut.splits,
@@ -207,9 +214,13 @@ def _line_steps(low: Lowered, arrays: Operands, space: Workspace, threads: int) 
         # Where pixels are contiguous, the hardware sees what will be read.
         "dy_step": over.pixels.y_step if arrays.channels_last else 0,
         "dy_pitch": over.pixels.y_step if in_place else width * arrays.size,
-        "partial": space.take(cut.splits * len(blocks.group) * block_sums),
+        "partial": 0 if final else space.take(cut.splits * len(blocks.group) * block_sums),
         "block_sums": block_sums,
         "split_sums": len(blocks.group) * block_sums,
+        "valid": blocks.present,
+        "y_blocks": (blocks.group * low.target_channels + blocks.first) * arrays.y[0],
+        "y_lines": lines.firsts * arrays.y[1],
+        "y_pitch": arrays.y[1],
     }
     chunk_bytes = -(-chunk_rows * length * width * arrays.size // 64) * 64
     constants["scratch"] = space.take(chunk_bytes * min(threads, cut.units))
@@ -217,9 +228,11 @@ def _line_steps(low: Lowered, arrays: Operands, space: Workspace, threads: int) 
     fixed = lines.pitch if lines.pitch == arrays.size else 0
     kernel = compiled(
         channel_lanes.correlate_gradient,
-        arrays.bits, arrays.lanes, shape.rho, shape.m, shape.vectors, fixed,
+        arrays.bits, arrays.lanes, shape.rho, shape.m, shape.vectors, fixed, int(final),
     )  # fmt: skip
     main = Step(kernel, cut.units, constants)
+    if final:
+        return [*steps, main]
     finish = finish_lines(
         low, arrays, constants, lines.sources, blocks, shape.vectors, space, threads
     )
