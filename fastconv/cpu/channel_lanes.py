@@ -179,7 +179,8 @@ def correlate_gradient(
                         else:
                             sums = simd.load_tile(place, bits, lanes, count)
                         if final:
-                            y_base, present = y + simd.word(y_blocks, block), simd.word(valid, block)
+                            present = simd.word(valid, block)
+                            y_base = y + simd.word(y_blocks, block)
                             targets = simd.lookup(y_base, y_lines, t * rho, last_line, rho)
                             for i in range(m):
                                 for j in range(0, line, 64):

@@ -36,6 +36,8 @@ def _slide_steps(
         sums, bases, x_row, x_step, dy, dy_row, dy_step, first, last, valid, masked, rho, R, move,
     ):  # fmt: skip
         for i in range(first, last):
+            for j in range(RHO, 2 * RHO):  # the next rows: too many streams to be foreseen
+                simd.prefetch_line(dy + j * dy_row + i * dy_step)
             sums = simd.slide_gradient(
                 sums, simd.shifted(bases, i * x_step), x_row, dy + i * dy_step, dy_row,
                 valid, MASKED, RHO, TAPS, MOVE,

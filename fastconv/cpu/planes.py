@@ -103,6 +103,8 @@ def correlate(
                 step, here = 1, simd.word(present, k)
                 start = workspace + bias_from + k * line
             x_base = own + (item - first) * item_bytes
+            # Where the target is memory, the next rows' lines are asked for.
+            ahead = 0 if y_own else rho * y_row
             for row in range(0, height, rho):
                 p = min(row, height - rho)
                 x_at, y_at = x_base + p * x_column, target + p * y_row
@@ -114,7 +116,10 @@ def correlate(
                         sums = simd.repeat_columns(start, bits, lanes, 1, count)
                     else:
                         sums = simd.repeat_rows(start, bits, lanes, rho, vectors)
-                    at = x_at + q * x_pixel
+                    at, to = x_at + q * x_pixel, y_at + q * y_pixel
+                    for r in range(rho):
+                        for j in range(0, line, 64):
+                            simd.prefetch_target(to + ahead + r * y_row + j)
                     for layer in range(layers):
                         source = at + simd.word(layer_x, layer)
                         weight = w_base + simd.word(layer_w, layer)
@@ -125,7 +130,6 @@ def correlate(
                                 rho, vectors, taps, move, broadcast,
                             )  # fmt: skip
                     sums = simd.raised(sums, floor)
-                    to = y_at + q * y_pixel
                     if y_lane == size:
                         simd.store_lines(sums, to, y_row, rho, vectors, here)
                     else:
