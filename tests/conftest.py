@@ -73,7 +73,7 @@ else:
 from arrays import Arena  # noqa: E402
 from hypothesis import settings  # noqa: E402
 
-# Compiling makes objects by the million that are no garbage: looking for it took a tenth of the time.
+# Compiling makes objects by the million, no garbage: looking for it took a tenth of the time.
 gc.freeze()
 gc.set_threshold(50_000, 20, 100)
 

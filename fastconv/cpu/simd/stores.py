@@ -47,7 +47,8 @@ def store_windows(typingctx, tile, rows, pitch, m, vectors, valid):
 def store_lines(typingctx, tile, target, pitch, m, vectors, valid):
     """Write row ``i`` of ``tile``, ``vectors`` vectors long, at ``target + i * pitch``.
 
-    Only the first ``valid`` elements of each row are written; whole rows take no masks.
+    Only the first ``valid`` elements of each row are written; whole rows take no masks. Nor do rows
+    that follow each other closely, but for the last: the next one overwrites what each overhangs.
     """
     if not literals(m, vectors):
         return None
@@ -56,7 +57,7 @@ def store_lines(typingctx, tile, target, pitch, m, vectors, valid):
     def codegen(context, b, signature, args):
         value, start, step, _, _, count = args
         places = [(start, i, i * columns) for i in range(rows)]
-        _store_vectors(b, value, tile, places, step, columns, count)
+        _store_vectors(b, value, tile, places, step, columns, count, follow=True)
         return context.get_dummy_value()
 
     return types.void(tile, types.int64, types.int64, m, vectors, types.int64), codegen
@@ -89,27 +90,42 @@ def _stored(b, tile, vector):
     return rounded_to_bfloat(b, vector) if tile.pairs else vector
 
 
-def _store_vectors(b, value, tile, places, pitch, columns, valid):
-    """For each (base, i, k), store ``columns`` vectors from number k on at base + i * pitch."""
+def _store_vectors(b, value, tile, places, pitch, columns, valid, follow=False):
+    """For each (base, i, k), store ``columns`` vectors from number k on at base + i * pitch.
+
+    ``follow``: all have one base, and i counts up from 0.
+    """
     lanes, size = tile.lanes, _stored_size(tile)
     runs = [(b.add(base, b.mul(pitch, I64(i))), first) for base, i, first in places]
 
-    def vectors():
+    def write(runs, masks=None):
         for address, first in runs:
             for j in range(columns):
                 vector = _stored(b, tile, b.extract_value(value, first + j))
-                yield j, vector, b.add(address, I64(j * lanes * size))
+                place = b.add(address, I64(j * lanes * size))
+                if masks:
+                    masked_store(b, vector, place, masks[j])
+                else:
+                    b.store(vector, as_pointer(b, place, vector.type), align=1)
 
     whole = b.icmp_signed(">=", valid, I64(columns * lanes))
     with b.if_else(whole, likely=True) as (full, partial):
         # Masked stores cost several times as much as plain ones.
         with full:
-            for _, vector, place in vectors():
-                b.store(vector, as_pointer(b, place, vector.type), align=1)
+            write(runs)
         with partial:
             masks = [prefix_mask(b, lanes, b.sub(valid, I64(j * lanes))) for j in range(columns)]
-            for j, vector, place in vectors():
-                masked_store(b, vector, place, masks[j])
+            if follow and len(runs) > 1:
+                together = b.icmp_signed("==", pitch, b.mul(valid, I64(size)))
+                within = b.icmp_signed(">=", b.mul(valid, I64(2)), I64(columns * lanes))
+                with b.if_else(b.and_(together, within)) as (close, apart):
+                    with close:
+                        write(runs[:-1])
+                        write(runs[-1:], masks)
+                    with apart:
+                        write(runs, masks)
+            else:
+                write(runs, masks)
 
 
 @intrinsic(prefer_literal=True)
