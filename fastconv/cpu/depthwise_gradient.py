@@ -49,6 +49,7 @@ _TAPS = ((1, 1), (1, 3), (1, 7), (2, 2), (3, 1), (3, 3), (5, 1), (5, 5), (7, 1),
 
 _MASKED = 3  # what the masked vector at a row's end costs beside a whole one
 _STREAM = 0.36  # what each row of an image read where it lies costs beyond six, in taps
+_SPREAD = 8.5  # cycles to stage an element of a gradient whose lanes lie apart, at least
 _CROWDED = 2048  # bytes between pixels that fall into few lines of the first cache
 
 
@@ -130,7 +131,9 @@ def _gathers(low: Lowered, arrays: Operands) -> bool:
 
 def cycles(pass_name: str, low: Lowered, arrays: Operands) -> float:
     """About how many cycles one core takes, at two multiply-adds each."""
-    return 0.5 * best_tile(low, arrays).cycles
+    elements = low.N * low.groups * low.target_channels * prod(low.parts[0].counts)
+    lies = arrays.w[1 if arrays.channels_last else -1] == arrays.size
+    return 0.5 * best_tile(low, arrays).cycles + (0 if lies else _SPREAD * elements)
 
 
 def weight_gradient(low: Lowered, arrays: Operands, space: Workspace, threads: int) -> list[Step]:

@@ -27,6 +27,7 @@ from fastconv.cpu.views import OPERAND_W, View, Workspace, view_of
 from fastconv.lowering import Lowered
 
 _CHUNK_PIXELS = 512  # pixels whose packed gradient stays in cache while all lines pass over them
+_RUN_BYTES = 128  # of a pixel, that are read together
 _SHORT_LINE = 6  # beside four vectors, what fills the registers
 _PARTIAL_BYTES = 1 << 24  # bytes of partial sums that splitting the pixels may take
 
@@ -178,10 +179,12 @@ def _line_steps(low: Lowered, arrays: Operands, space: Workspace, threads: int) 
     width = shape.vectors * arrays.lanes
     blocks = block_table(low.groups, low.target_channels, width, overlap=False)
     gradient = gradient_lanes(low, arrays, over.y_rows, over.pixels, blocks, width)
-    # Whole vectors of channels, of pixels that lie one after the other, are read where they are.
+    # Whole vectors of channels, of pixels one after the other, are read where they are; but not one
+    # line of many in each pixel: they would meet in few sets of the cache.
     together = bool((np.diff(over.y_rows) == length * over.pixels.y_step).all())
     whole = bool((blocks.present == width).all())
-    in_place = arrays.w[1] == arrays.size and together and whole
+    dense = width * arrays.size >= min(_RUN_BYTES, over.pixels.y_step // 4)
+    in_place = arrays.w[1] == arrays.size and together and whole and dense
     tiles = -(-len(lines.starts) // shape.rho)
     chunk_rows, chunks = _even_chunks(rows, _CHUNK_PIXELS // length)
     block_sums = tiles * shape.rho * shape.m * width * arrays.size

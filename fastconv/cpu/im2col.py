@@ -6,7 +6,7 @@ from math import gcd, prod
 
 import numpy as np
 
-from fastconv.cpu import column_blocks, pixel_panels
+from fastconv.cpu import column_blocks, pixel_panels, simd
 from fastconv.cpu.channel_lanes import store_kind
 from fastconv.cpu.column_blocks import PIXELS
 from fastconv.cpu.direct_gradient import finish_lines
@@ -30,6 +30,8 @@ from fastconv.lowering import Correlation, Lowered
 _COLUMN_BYTES = 600_000  # of a column block, that stay in the second-level cache
 _PANEL_BYTES = 300_000  # of a panel, that stay in the second-level cache beside weights and results
 _PANEL_PIXELS = 400  # of an image at least, measured
+# With half the registers direct's tiles are so low that they read each line of a channel often.
+_FEW_REGISTERS, _FEWER_PIXELS = simd.VECTOR_BITS < 512, 48
 _WAITING_BYTES = 1 << 21  # bytes of sums that wait, in each thread, for their next channels
 _PARTIAL_BYTES = 1 << 24  # bytes of partial sums that splitting the pixels may take
 
@@ -66,13 +68,15 @@ def panels_suit(low: Lowered, arrays: Operands) -> bool:
         return True
     if low.groups > 1 or len(low.parts) > 1 or arrays.y[-1] != arrays.size:
         return False
-    one_tap = len(part.taps) == 1 and arrays.x[-1] == arrays.size
+    one_tap = len(part.taps) == 1 and not arrays.channels_last
+    one_tap = one_tap and (_FEW_REGISTERS or arrays.x[-1] == arrays.size)
     # A tile reads up to two lines of each channel; the cache has 64 sets of 8 lines.
     pitch = prod(low.padded) * arrays.size if low.needs_padding else arrays.x[1]
     sets = 64 // gcd(pitch // 64, 64) if pitch % 64 == 0 else 64
     crowded = not arrays.channels_last and 2 * low.source_channels >= 8 * sets
     crowded = crowded and part.axes[-1].move == 1
-    return prod(part.counts) >= _PANEL_PIXELS and (one_tap or crowded)
+    least = _FEWER_PIXELS if one_tap and _FEW_REGISTERS else _PANEL_PIXELS
+    return prod(part.counts) >= least and (one_tap or crowded)
 
 
 def _part_steps(
