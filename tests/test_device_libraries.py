@@ -136,7 +136,8 @@ def test_dlpack(device: Device, torch: Any) -> None:
 
 
 def test_jax(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
-    from fastconv.cuda import dlpack, results
+    from fastconv import _dlpack as dlpack
+    from fastconv.cuda import results
 
     made: list[Array] = []
 
@@ -273,7 +274,7 @@ def test_cupy(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_capsules_are_given_back() -> None:
     pytest.importorskip("numba_cuda")
-    from fastconv.cuda import dlpack
+    from fastconv import _dlpack as dlpack
 
     class Lender:
         def __init__(self, values: Array) -> None:
@@ -309,7 +310,7 @@ def test_capsules_are_given_back() -> None:
 
 def test_a_dtype_that_dlpack_alone_names() -> None:
     pytest.importorskip("numba_cuda")
-    from fastconv.cuda import dlpack
+    from fastconv import _dlpack as dlpack
 
     described = dlpack.describe(np.ones(3, np.int16).__dlpack__())
     assert (described.kind, described.dtype) == (None, "int16")
