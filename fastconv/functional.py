@@ -78,7 +78,9 @@ def conv2d(
     ----------
     input : ndarray or device array, shape (N, C, H, W) or (C, H, W)
         A batch of images or one image, any strides. A NumPy array of any of the dtypes
-        below; or a CUDA array of Numba, CuPy, PyTorch, JAX or any library that has
+        below, or another library's in host memory, which is not copied: a CPU tensor of
+        PyTorch, or what has ``__array_interface__``, the buffer protocol or DLPack. Or a
+        CUDA array of Numba, CuPy, PyTorch, JAX or any library that has
         ``__cuda_array_interface__`` or DLPack, of float16, bfloat16, float32 or float64.
     weight : as input, shape (K, C // groups, R, S)
         The kernels, of the input's dtype and on its device.
@@ -125,9 +127,9 @@ def conv2d(
     Raises
     ------
     TypeError
-        For an argument of a wrong kind: no NumPy or device array, a dtype other than
-        those above, mixed dtypes, host and device arrays mixed, a bool or float for an
-        integer.
+        For an argument of a wrong kind: no array (as a list is none), a masked array, a
+        dtype other than those above, mixed dtypes, host and device arrays mixed, a bool or
+        float for an integer.
     ValueError
         For a wrong value: shapes that do not fit each other, an empty axis other than
         N, a kernel larger than the padded input, an ``out`` that cannot be used, device

@@ -248,6 +248,9 @@ class Tensor:
     def is_neg(self) -> bool:
         return False
 
+    def is_conj(self) -> bool:
+        return False
+
 
 @pytest.fixture
 def torch(monkeypatch: pytest.MonkeyPatch) -> Any:
