@@ -39,7 +39,7 @@ class Entry(NamedTuple):
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--suite", "names", callback=split_suites, default="resnet50", show_default=True)
-@click.option("--layers", default="^resnet50_(1|4|10)$", metavar="REGEX", show_default=True)
+@click.option("--layers", default="^resnet50_(1|4|13)$", metavar="REGEX", show_default=True)
 @click.option("--batch", type=click.IntRange(1), help="N for every layer, not its own.")
 @click.option("--budget", type=float, default=0.5, show_default=True, help="Seconds a figure.")
 @click.option("--layout", type=click.Choice(LAYOUTS), default="nchw", show_default=True)
