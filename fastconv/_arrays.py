@@ -6,40 +6,37 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from ._dtypes import NAMES, NEED
+from ._host_arrays import Array as Array
+from ._host_arrays import viewed
 
-Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 # What the public functions take and return: NumPy arrays, or one library's device arrays.
 AnyArray = TypeVar("AnyArray")
 Stream: TypeAlias = object
 
-_KINDS = (np.ndarray, np.memmap)
 # Enough to tell slices of one buffer apart; a harder case counts as an overlap. Any, because
 # NumPy's annotation allows only the two special values.
 _OVERLAP_WORK: Any = 1000
 
 
 def checked_array(array: object, name: str) -> Array:
-    """Return a NumPy array of numbers in native byte order; refuse anything else."""
-    # Other subclasses carry a mask or a unit that a result would silently lose.
-    if not isinstance(array, np.ndarray) or type(array) not in _KINDS:
+    """Return host memory as a NumPy array of numbers in native byte order; refuse anything else."""
+    plain = viewed(array, name)
+    _check_dtype(plain.dtype, name)
+    return plain if plain.flags.aligned else plain.copy()
+
+
+def _check_dtype(dtype: np.dtype[Any], name: str) -> None:
+    if dtype.name not in NAMES:
         raise TypeError(
-            f"{name} must be a numpy.ndarray, got {type(array).__name__}: "
-            f"convert it, for example with numpy.asarray({name})"
-        )
-    if array.dtype.name not in NAMES:
-        raise TypeError(
-            f"{name} must have {NEED}, got {array.dtype}: "
+            f"{name} must have {NEED}, got {dtype}: "
             f"convert it, for example with {name}.astype(numpy.float32)"
         )
-    native = array.dtype.newbyteorder("=")
-    if array.dtype != native:
+    native = dtype.newbyteorder("=")
+    if dtype != native:
         raise TypeError(
-            f"{name} must be in native byte order, got dtype {array.dtype.str!r}: "
+            f"{name} must be in native byte order, got dtype {dtype.str!r}: "
             f"convert it, for example with {name}.astype(numpy.{native})"
         )
-    # A memmap becomes the plain array it is a view of; an unaligned array is copied.
-    plain = np.asarray(array)
-    return plain if plain.flags.aligned else plain.copy()
 
 
 def checked_dtype(dtype: DTypeLike) -> np.dtype[Any]:
@@ -74,9 +71,10 @@ def checked_bias(bias: object, channels: int, reference: Array) -> Array | None:
     return result
 
 
-def check_out(out: Array, shape: tuple[int, ...], operands: dict[str, Array]) -> None:
-    """Refuse an ``out`` that cannot take the result or that overlaps an operand."""
+def checked_out(given: object, shape: tuple[int, ...], operands: dict[str, Array]) -> Array:
+    """Return ``out`` as an array; refuse one that cannot take the result or overlaps an operand."""
     name, reference = next(iter(operands.items()))
+    out = viewed(given, "out")
     checked_like(out, "out", reference, name)
     if out.shape != shape:
         raise ValueError(f"out must have shape {shape}, got {out.shape}")
@@ -92,6 +90,7 @@ def check_out(out: Array, shape: tuple[int, ...], operands: dict[str, Array]) ->
             f"out must have an element of its own for each result, got strides {out.strides} "
             f"for shape {out.shape}"
         )
+    return out
 
 
 def overlaps_itself(shape: tuple[int, ...], strides: tuple[int, ...], itemsize: int) -> bool:

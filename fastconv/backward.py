@@ -23,6 +23,7 @@ def convolution_backward(
     groups: int,
     output_mask: Sequence[bool],
     *,
+    padding_mode: str = "zeros",
     algorithm: str = "auto",
     stream: Stream = None,
 ) -> tuple[AnyArray | None, AnyArray | None, AnyArray | None]:
@@ -51,6 +52,8 @@ def convolution_backward(
     groups : int
     output_mask : tuple of 3 bools
         Which of the three gradients to compute.
+    padding_mode : {"zeros", "reflect", "replicate", "circular"}
+        As in `conv2d`; a transposed convolution has zeros alone.
     algorithm : {"auto", "direct", "im2col"}
     stream : int or stream object, optional
         As in `conv2d`.
@@ -89,7 +92,8 @@ def convolution_backward(
         "dilation": dilation,
         "output_padding": output_padding,
     }
-    arguments = (*settings.values(), transposed, groups, output_mask, bias_sizes, algorithm)
+    others = transposed, groups, output_mask, bias_sizes
+    arguments = (*settings.values(), *others, padding_mode, algorithm)
     arrays = {"input": input, "weight": weight, "grad_output": grad_output}
     call = open_call("backward", arrays, arguments, stream=stream)
     known = call.repeat()
@@ -103,7 +107,7 @@ def convolution_backward(
     adjoint = flag(transposed, "transposed")
     if bias_sizes is not None:
         sizes(bias_sizes, "bias_sizes")
-    g = _backward_geometry(x.shape, w.shape, dy.shape, settings, groups, adjoint)
+    g = _backward_geometry(x.shape, w.shape, dy.shape, settings, groups, adjoint, padding_mode)
     dx = dw = db = None
     if want_input:
         pass_name = "forward" if adjoint else "input_gradient"
@@ -132,6 +136,7 @@ def _backward_geometry(
     settings: dict[str, object],
     groups: object,
     transposed: bool,
+    padding_mode: object,
 ) -> ConvGeometry:
     """Return the geometry of the convolution, or of the one a transposed one is adjoint to."""
     rank = len(weight_shape) - 2
@@ -141,10 +146,11 @@ def _backward_geometry(
     shapes = (input_shape, weight_shape, grad_shape)
     if transposed:
         return transposed_gradient_geometry(
-            *shapes, stride, padding, output_padding, groups, dilation, rank
+            *shapes, stride, padding, output_padding, groups, dilation, rank, padding_mode
         )
     if any(per_axis(output_padding, "output_padding", rank, 0)):
         raise ValueError(
             f"output_padding must be 0 unless transposed is true, got {output_padding!r}"
         )
-    return gradient_geometry(*shapes, stride, padding, dilation, groups, rank)
+    window = stride, padding, dilation, groups
+    return gradient_geometry(*shapes, *window, rank, padding_mode=padding_mode)

@@ -14,7 +14,7 @@ from .cpu.recall import Memory
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
-_PLAIN_ARGUMENTS = {(*(int,) * count, str, type(None)) for count in (5, 6)}
+_PLAIN_ARGUMENTS = {(*(int,) * count, str, str, type(None)) for count in (5, 6)}
 _empty = np.empty
 
 

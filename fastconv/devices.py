@@ -37,8 +37,15 @@ def _question_to(kind: type) -> Callable[[Any], bool]:
     if issubclass(kind, getattr(torch, "Tensor", ())):
         return lambda tensor: bool(tensor.is_cuda)
     if hasattr(kind, "__dlpack_device__"):
-        return lambda array: array.__dlpack_device__()[0] in CUDA_DEVICES
+        return _dlpack_on_device
     return lambda array: hasattr(array, "__cuda_array_interface__")
+
+
+def _dlpack_on_device(array: Any) -> bool:
+    try:
+        return array.__dlpack_device__()[0] in CUDA_DEVICES
+    except Exception:  # the reader of host memory says what is wrong with it
+        return False
 
 
 @functools.cache

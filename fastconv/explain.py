@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from . import host, options
-from ._arguments import Ints, Padding, one_of, sizes
+from ._arguments import Ints, Padding, flag, one_of, sizes
 from ._arrays import checked_dtype
 from ._dtypes import element_of
-from .cpu import threads
+from .cpu import samples, threads
 from .cpu.elements import Arrays
 from .geometry import ConvGeometry, forward_geometry
 
@@ -117,6 +117,8 @@ def explain(
     dilation: Ints = 1,
     groups: int = 1,
     *,
+    padding_mode: str = "zeros",
+    per_sample: bool = False,
     direction: str = "forward",
     dtype: DTypeLike = np.float32,
     layout: str = "NCHW",
@@ -134,6 +136,10 @@ def explain(
         ``(K, C // groups, *kernel)``.
     stride, padding, dilation, groups
         As in `conv2d`.
+    padding_mode : {"zeros", "reflect", "replicate", "circular"}
+        As in `conv2d`.
+    per_sample : bool
+        Of a weight gradient: whether each sample has its own, as in `conv2d_weight`.
     direction : {"forward", "weight_gradient", "input_gradient"}
         Which pass.
     dtype : dtype
@@ -150,7 +156,8 @@ def explain(
     Raises
     ------
     TypeError, ValueError
-        As for `conv2d`; also for a ``weight_shape`` that is not 3-D, 4-D or 5-D.
+        As for `conv2d`; also for a ``weight_shape`` that is not 3-D, 4-D or 5-D, and for
+        ``per_sample`` in another direction than "weight_gradient".
 
     Examples
     --------
@@ -168,19 +175,28 @@ def explain(
     if rank not in (1, 2, 3):
         raise ValueError(f"weight_shape must have 3, 4 or 5 sizes, got {weight_shape}")
     names = ("input_shape", "weight_shape")
-    g = forward_geometry(*shapes, stride, padding, dilation, groups, rank, names)
+    g = forward_geometry(*shapes, stride, padding, dilation, groups, rank, names, padding_mode)
+    pass_name = direction
+    if flag(per_sample, "per_sample"):
+        if direction != "weight_gradient":
+            raise ValueError(
+                f"per_sample must be False unless direction is 'weight_gradient', got {direction!r}"
+            )
+        pass_name = samples.PASS
     x, y, w = _operand_strides(g, kind.itemsize, direction, layout == "NHWC")
     strides = {
         "forward": (x, w, y),
         "weight_gradient": (x, y, w),
+        samples.PASS: (x, y, (prod(g.weight_shape) * kind.itemsize, *w)),
         "input_gradient": (y, w, x),
-    }[direction]
+    }[pass_name]
     # A plan needs an image; without any, nothing runs.
     planned = g if g.N else replace(g, N=1)
     winograd = options.current().winograd
     arrays = Arrays(element_of(kind), *strides)
-    plan = host.plan(direction, planned, arrays, algorithm, winograd)
-    elements = sum(prod(s) for s in (g.input_shape, g.weight_shape, g.output_shape))
+    plan = host.plan(pass_name, planned, arrays, algorithm, winograd)
+    weights = prod(g.weight_shape) * (g.N if per_sample else 1)
+    elements = prod(g.input_shape) + weights + prod(g.output_shape)
     return Explanation(
         direction=direction,
         algorithm=plan.algorithm,

@@ -1,9 +1,9 @@
-"""Convolutions and transposed convolutions with torch.nn.functional's signatures."""
+"""Convolutions with torch.nn.functional's signatures, and the padding modes of its modules."""
 
 # ruff: noqa: A002 - PyTorch calls an argument input
 
 from . import operations
-from ._arguments import Ints, Padding, Pads
+from ._arguments import Ints, Padding
 from ._arrays import AnyArray, Stream
 
 
@@ -16,6 +16,7 @@ def conv1d(
     dilation: Ints = 1,
     groups: int = 1,
     *,
+    padding_mode: str = "zeros",
     activation: str | None = None,
     out: AnyArray | None = None,
     algorithm: str = "auto",
@@ -34,6 +35,7 @@ def conv1d(
     stride, dilation : int or tuple of 1 int
     padding : int, tuple of 1 int, one pair ``((before, after),)``, "valid" or "same"
     groups : int
+    padding_mode : {"zeros", "reflect", "replicate", "circular"}
     activation : {None, "relu"}
     out : ndarray or device array, optional
     algorithm : {"auto", "direct", "im2col", "col2im", "winograd", "depthwise", "listed", "fft"}
@@ -51,7 +53,7 @@ def conv1d(
     >>> conv1d(signal, np.array([[[-1.0, 1.0]]]))
     array([[1., 2., 4.]])
     """
-    settings = stride, padding, dilation, groups
+    settings = stride, padding, dilation, groups, padding_mode
     return operations.conv(1, input, weight, bias, settings, activation, out, algorithm, stream)
 
 
@@ -64,6 +66,7 @@ def conv2d(
     dilation: Ints = 1,
     groups: int = 1,
     *,
+    padding_mode: str = "zeros",
     activation: str | None = None,
     out: AnyArray | None = None,
     algorithm: str = "auto",
@@ -75,7 +78,9 @@ def conv2d(
     ----------
     input : ndarray or device array, shape (N, C, H, W) or (C, H, W)
         A batch of images or one image, any strides. A NumPy array of any of the dtypes
-        below; or a CUDA array of Numba, CuPy, PyTorch, JAX or any library that has
+        below, or another library's in host memory, which is not copied: a CPU tensor of
+        PyTorch, or what has ``__array_interface__``, the buffer protocol or DLPack. Or a
+        CUDA array of Numba, CuPy, PyTorch, JAX or any library that has
         ``__cuda_array_interface__`` or DLPack, of float16, bfloat16, float32 or float64.
     weight : as input, shape (K, C // groups, R, S)
         The kernels, of the input's dtype and on its device.
@@ -84,14 +89,18 @@ def conv2d(
     stride : int or tuple of 2 ints
         Step from one kernel position to the next, per axis.
     padding : int, tuple of 2 ints, tuple of 2 pairs, "valid" or "same"
-        Zeros at both ends of each axis. A pair ``(before, after)`` per axis, which
+        Pixels added at both ends of each axis. A pair ``(before, after)`` per axis, which
         PyTorch does not have, sets the two ends apart. "valid" is 0; "same" gives
-        output the input's size, needs stride 1, and puts an odd zero at the end.
+        output the input's size, needs stride 1, and puts an odd pixel at the end.
     dilation : int or tuple of 2 ints
         Step from one kernel element to the next, per axis.
     groups : int
         Number of equal parts into which the channels are cut; the k-th part of the
         output sees only the k-th part of the input.
+    padding_mode : {"zeros", "reflect", "replicate", "circular"}
+        What the added pixels show, as in PyTorch's modules: zeros; the image mirrored about
+        its outermost pixels, of which it must have more than are added; its outermost pixels;
+        or what lies at its other end, so that at most its size is added.
     activation : {None, "relu"}
         "relu" makes negative results zero on their way to memory, after the bias: Keras'
         argument, in the time of the convolution alone. NaN stays NaN. For NumPy arrays.
@@ -118,9 +127,9 @@ def conv2d(
     Raises
     ------
     TypeError
-        For an argument of a wrong kind: no NumPy or device array, a dtype other than
-        those above, mixed dtypes, host and device arrays mixed, a bool or float for an
-        integer.
+        For an argument of a wrong kind: no array (as a list is none), a masked array, a
+        dtype other than those above, mixed dtypes, host and device arrays mixed, a bool or
+        float for an integer.
     ValueError
         For a wrong value: shapes that do not fit each other, an empty axis other than
         N, a kernel larger than the padded input, an ``out`` that cannot be used, device
@@ -160,8 +169,12 @@ def conv2d(
     array([[[[ 1.,  2.],
              [ 4.,  6.],
              [10., 12.]]]])
+    >>> conv2d(image, kernel, padding=((1, 0), (0, 0)), padding_mode="circular")
+    array([[[[ 7.,  9.],
+             [ 4.,  6.],
+             [10., 12.]]]])
     """
-    settings = stride, padding, dilation, groups
+    settings = stride, padding, dilation, groups, padding_mode
     return operations.conv(2, input, weight, bias, settings, activation, out, algorithm, stream)
 
 
@@ -174,6 +187,7 @@ def conv3d(
     dilation: Ints = 1,
     groups: int = 1,
     *,
+    padding_mode: str = "zeros",
     activation: str | None = None,
     out: AnyArray | None = None,
     algorithm: str = "auto",
@@ -192,6 +206,7 @@ def conv3d(
     stride, dilation : int or tuple of 3 ints
     padding : int, tuple of 3 ints, tuple of 3 pairs, "valid" or "same"
     groups : int
+    padding_mode : {"zeros", "reflect", "replicate", "circular"}
     activation : {None, "relu"}
     out : ndarray or device array, optional
     algorithm : {"auto", "direct", "im2col", "col2im", "winograd", "depthwise", "listed", "fft"}
@@ -208,168 +223,5 @@ def conv3d(
     >>> conv3d(np.ones((1, 2, 4, 4, 4)), np.ones((5, 2, 3, 3, 3)), padding=1).shape
     (1, 5, 4, 4, 4)
     """
-    settings = stride, padding, dilation, groups
+    settings = stride, padding, dilation, groups, padding_mode
     return operations.conv(3, input, weight, bias, settings, activation, out, algorithm, stream)
-
-
-def conv_transpose1d(
-    input: AnyArray,
-    weight: AnyArray,
-    bias: AnyArray | None = None,
-    stride: Ints = 1,
-    padding: Pads = 0,
-    output_padding: Ints = 0,
-    groups: int = 1,
-    dilation: Ints = 1,
-    *,
-    out: AnyArray | None = None,
-    algorithm: str = "auto",
-    stream: Stream = None,
-) -> AnyArray:
-    """Spread each sample of signals over a kernel: conv1d's gradient with respect to its input.
-
-    `conv_transpose2d` describes the arguments, the errors and the method; here there is
-    one spatial axis instead of two.
-
-    Parameters
-    ----------
-    input : ndarray or device array, shape (N, C, W) or (C, W)
-    weight : ndarray or device array, shape (C, K // groups, S)
-    bias : ndarray or device array, shape (K,), optional
-    stride, output_padding, dilation : int or tuple of 1 int
-    padding : int, tuple of 1 int or one pair ``((before, after),)``
-    groups : int
-    out : ndarray or device array, optional
-    algorithm : {"auto", "direct", "im2col", "col2im", "winograd", "depthwise", "listed", "fft"}
-    stream : int or stream object, optional
-
-    Returns
-    -------
-    ndarray or device array, shape (N, K, Q) or (K, Q)
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from fastconv import conv_transpose1d
-    >>> conv_transpose1d(np.array([[1.0, 2.0]]), np.array([[[1.0, 10.0]]]))
-    array([[ 1., 12., 20.]])
-    """
-    settings = stride, padding, output_padding, groups, dilation
-    return operations.conv_transpose(1, input, weight, bias, settings, out, algorithm, stream)
-
-
-def conv_transpose2d(
-    input: AnyArray,
-    weight: AnyArray,
-    bias: AnyArray | None = None,
-    stride: Ints = 1,
-    padding: Pads = 0,
-    output_padding: Ints = 0,
-    groups: int = 1,
-    dilation: Ints = 1,
-    *,
-    out: AnyArray | None = None,
-    algorithm: str = "auto",
-    stream: Stream = None,
-) -> AnyArray:
-    """Spread each pixel of images over a kernel: conv2d's gradient with respect to its input.
-
-    Parameters
-    ----------
-    input : ndarray or device array, shape (N, C, H, W) or (C, H, W)
-        A batch of images or one image, as in `conv2d`.
-    weight : ndarray or device array, shape (C, K // groups, R, S)
-        The kernels, of the input's dtype. Note the order: input channels come first.
-    bias : ndarray or device array, shape (K,), optional
-        Added to each output channel; of the input's dtype.
-    stride : int or tuple of 2 ints
-        Step between the positions to which neighbouring pixels go, per axis.
-    padding : int, tuple of 2 ints or tuple of 2 pairs
-        What is cut off at both ends of each axis; a pair ``(before, after)`` per axis,
-        which PyTorch does not have, sets the two ends apart.
-    output_padding : int or tuple of 2 ints
-        What is added at the end of each axis; less than stride or dilation.
-    groups : int
-        Number of equal parts into which the channels are cut; the k-th part of the
-        output sees only the k-th part of the input.
-    dilation : int or tuple of 2 ints
-        Step from one kernel element to the next, per axis.
-    out : ndarray or device array, optional
-        Array for the result, of its shape and dtype and apart from the operands.
-    algorithm : {"auto", "direct", "im2col", "col2im", "winograd", "depthwise", "listed", "fft"}
-        "auto" chooses by the sizes alone.
-    stream : int or stream object, optional
-        As in `conv2d`.
-
-    Returns
-    -------
-    ndarray or device array, shape (N, K, P, Q) or (K, P, Q)
-        ``out`` if given, else a new array laid out as `conv2d` does. Along each axis
-        ``P = (H - 1) * stride - before - after + dilation * (R - 1) + output_padding + 1``.
-
-    Raises
-    ------
-    TypeError, ValueError
-        As for `conv2d`; also for a named padding and for an output that would be empty.
-
-    Notes
-    -----
-    Computed as the input gradient of the convolution with the same weight, stride,
-    padding and dilation: Dumoulin and Visin, "A guide to convolution arithmetic for deep
-    learning", arXiv:1603.07285, chapter 4.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from fastconv import conv_transpose2d
-    >>> conv_transpose2d(np.array([[[1.0, 2.0]]]), np.ones((1, 1, 1, 2)), stride=(1, 2))
-    array([[[1., 1., 2., 2.]]])
-    """
-    settings = stride, padding, output_padding, groups, dilation
-    return operations.conv_transpose(2, input, weight, bias, settings, out, algorithm, stream)
-
-
-def conv_transpose3d(
-    input: AnyArray,
-    weight: AnyArray,
-    bias: AnyArray | None = None,
-    stride: Ints = 1,
-    padding: Pads = 0,
-    output_padding: Ints = 0,
-    groups: int = 1,
-    dilation: Ints = 1,
-    *,
-    out: AnyArray | None = None,
-    algorithm: str = "auto",
-    stream: Stream = None,
-) -> AnyArray:
-    """Spread each voxel of volumes over a kernel: conv3d's gradient with respect to its input.
-
-    `conv_transpose2d` describes the arguments, the errors and the method; here there are
-    three spatial axes instead of two.
-
-    Parameters
-    ----------
-    input : ndarray or device array, shape (N, C, D, H, W) or (C, D, H, W)
-    weight : ndarray or device array, shape (C, K // groups, T, R, S)
-    bias : ndarray or device array, shape (K,), optional
-    stride, output_padding, dilation : int or tuple of 3 ints
-    padding : int, tuple of 3 ints or tuple of 3 pairs
-    groups : int
-    out : ndarray or device array, optional
-    algorithm : {"auto", "direct", "im2col", "col2im", "winograd", "depthwise", "listed", "fft"}
-    stream : int or stream object, optional
-
-    Returns
-    -------
-    ndarray or device array, shape (N, K, O, P, Q) or (K, O, P, Q)
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from fastconv import conv_transpose3d
-    >>> conv_transpose3d(np.ones((1, 2, 2, 2, 2)), np.ones((2, 5, 3, 3, 3)), stride=2).shape
-    (1, 5, 5, 5, 5)
-    """
-    settings = stride, padding, output_padding, groups, dilation
-    return operations.conv_transpose(3, input, weight, bias, settings, out, algorithm, stream)

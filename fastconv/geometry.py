@@ -5,9 +5,10 @@ constructors check what the caller gave and return a `ConvGeometry`; code that h
 one needs no further check.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
+from . import borders
 from ._arguments import INT64_MAX, Pairs, integer, one_of, padding_pairs, per_axis, plural
 
 _ITEM_BYTES = 8  # of the widest dtype: arrays are held below 2**63 bytes
@@ -46,7 +47,7 @@ class ConvGeometry:
 
     Spatial fields hold one integer per axis. `output` is at most what `output_size`
     gives; it is less only for a transposed convolution whose output_padding reaches
-    its stride.
+    its stride. `padding_mode` is "zeros" where there is no padding.
     """
 
     N: int
@@ -60,6 +61,7 @@ class ConvGeometry:
     pad_before: tuple[int, ...]
     pad_after: tuple[int, ...]
     output: tuple[int, ...]
+    padding_mode: str = "zeros"
 
     @property
     def rank(self) -> int:
@@ -82,6 +84,13 @@ class ConvGeometry:
         return (self.N, self.K, *self.output)
 
     @property
+    def padded(self) -> "ConvGeometry":
+        """The same convolution of the padded image, which needs no padding."""
+        image = tuple(map(sum, zip(self.pad_before, self.input, self.pad_after, strict=True)))
+        none = (0,) * self.rank
+        return replace(self, input=image, pad_before=none, pad_after=none, padding_mode="zeros")
+
+    @property
     def flops(self) -> int:
         """Twice the multiply-adds of one pass, the same for all three passes."""
         return 2 * prod(self.output_shape) * prod(self.weight_shape[1:])
@@ -96,6 +105,7 @@ def forward_geometry(
     groups: object,
     rank: int,
     names: tuple[str, str] = ("input", "weight"),
+    padding_mode: object = "zeros",
 ) -> ConvGeometry:
     """Return the geometry of a convolution; an ``input_shape`` without N is one image.
 
@@ -105,8 +115,9 @@ def forward_geometry(
     C = weight_shape[1] * read.groups
     _check_channels(input_shape, read.channels, C, weight_shape, read.groups, names)
     pads = _forward_padding(padding, read)
+    mode = borders.checked_mode(padding_mode, read.spatial, pads, names[0])
     output = _fitted_output(read, pads, names)
-    return _complete(read, C, weight_shape[0], read.spatial, pads, output)
+    return _complete(read, C, weight_shape[0], read.spatial, pads, output, mode)
 
 
 def transposed_geometry(
@@ -118,12 +129,17 @@ def transposed_geometry(
     groups: object,
     dilation: object,
     rank: int,
+    padding_mode: object = "zeros",
 ) -> ConvGeometry:
     """Return the geometry of the convolution whose input gradient a transposed one is.
 
     Its K and output are the transposed convolution's input channels and sizes, its C and
     input the transposed convolution's output channels and sizes; the weight is the same.
     """
+    if one_of(padding_mode, "padding_mode", borders.MODES) != "zeros":
+        raise ValueError(
+            f"padding_mode must be 'zeros' for a transposed convolution, got {padding_mode!r}"
+        )
     names = ("input", "weight")
     read = _read(input_shape, weight_shape, stride, dilation, groups, rank, names)
     _check_channels(input_shape, read.channels, weight_shape[0], weight_shape, read.groups, names)
@@ -144,11 +160,13 @@ def gradient_geometry(
     groups: object,
     rank: int,
     names: tuple[str, str] = ("input", "weight"),
+    padding_mode: object = "zeros",
 ) -> ConvGeometry:
     """Return the geometry of the convolution that ``grad_shape`` is an output gradient of."""
     _check_batched(input_shape, rank, names[0])
     pads = padding_pairs(padding, rank)
-    g = forward_geometry(input_shape, weight_shape, stride, pads, dilation, groups, rank, names)
+    settings = stride, pads, dilation, groups
+    g = forward_geometry(input_shape, weight_shape, *settings, rank, names, padding_mode)
     _check_grad_output(grad_shape, g.output_shape)
     return g
 
@@ -163,12 +181,12 @@ def transposed_gradient_geometry(
     groups: object,
     dilation: object,
     rank: int,
+    padding_mode: object = "zeros",
 ) -> ConvGeometry:
     """Return `transposed_geometry`, with ``grad_shape`` checked to be its result's."""
     _check_batched(input_shape, rank, "input")
-    g = transposed_geometry(
-        input_shape, weight_shape, stride, padding, output_padding, groups, dilation, rank
-    )
+    settings = stride, padding, output_padding, groups, dilation
+    g = transposed_geometry(input_shape, weight_shape, *settings, rank, padding_mode)
     _check_grad_output(grad_shape, g.input_shape)
     return g
 
@@ -363,7 +381,13 @@ def _transposed_output(read: _Read, pads: Pairs, extra: tuple[int, ...]) -> tupl
 
 
 def _complete(
-    read: _Read, C: int, K: int, image: tuple[int, ...], pads: Pairs, output: tuple[int, ...]
+    read: _Read,
+    C: int,
+    K: int,
+    image: tuple[int, ...],
+    pads: Pairs,
+    output: tuple[int, ...],
+    mode: str = "zeros",
 ) -> ConvGeometry:
     before, after = _split_pairs(pads)
     g = ConvGeometry(
@@ -378,6 +402,7 @@ def _complete(
         pad_before=before,
         pad_after=after,
         output=output,
+        padding_mode=mode,
     )
     _check_int64(g)
     return g

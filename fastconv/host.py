@@ -10,10 +10,11 @@ import numpy as np
 
 from . import _results, calls, options, tuning
 from ._arguments import one_of
-from ._arrays import Array, check_out, checked_array, checked_bias, checked_like
+from ._arrays import Array, checked_array, checked_bias, checked_like, checked_out
 from ._dtypes import element_of, narrowed, summed_in, widened
+from ._host_arrays import viewed
 from ._results import empty, new
-from .cpu import columns, convolution, elements, threads, workspaces
+from .cpu import columns, convolution, elements, samples, threads, workspaces
 from .cpu.convolution import Plan, Runnable
 from .cpu.elements import Arrays
 from .geometry import ConvGeometry
@@ -21,6 +22,15 @@ from .geometry import ConvGeometry
 ALGORITHMS = ("auto", *convolution.ALGORITHMS)
 
 _PLANS_KEPT = 1024
+# The order in which `calls` knows the operands of a kind of call.
+_OPERANDS = {
+    "conv": ("input", "weight"),
+    "conv_transpose": ("input", "weight"),
+    "weight_gradient": ("input", "grad_output"),
+    samples.PASS: ("input", "grad_output"),
+    "input_gradient": ("grad_output", "weight"),
+}
+_OF_WEIGHTS = ("weight_gradient", samples.PASS)  # passes whose results are as weights are
 
 
 class HostCall:
@@ -41,8 +51,25 @@ class HostCall:
         self._stream, self._arguments = stream, arguments
 
     def repeat(self) -> tuple[Any, ...] | None:
-        """None: calls seen before are found in `calls`, which takes less time than this object."""
-        return None
+        """The result of a call seen before on arrays that are not NumPy's own; else None.
+
+        NumPy's own are looked for in `calls` first, which takes less time than this object.
+        """
+        given = (*self._arrays.values(), self._bias)
+        if all(array is None or type(array) is np.ndarray for array in given):
+            return None
+        views = self._arrays = {name: viewed(array, name) for name, array in self._arrays.items()}
+        if self._bias is not None:
+            self._bias = viewed(self._bias, "bias")
+        operands = _OPERANDS.get(self._kind)
+        if operands is None or self._out is not None or self._stream is not None:
+            return None
+        a, b = (views[name] for name in operands)
+        rank, *settings, algorithm, extra = self._arguments
+        how = options.current().planning
+        call = self._kind, how, a, b, self._bias, rank, tuple(settings), algorithm, extra
+        ready = calls.known.find(*call)
+        return None if ready is None else (ready(a, b, self._bias),)
 
     def operands(self) -> tuple[Array, ...]:
         """The arrays, checked to be of one dtype; a bias comes later."""
@@ -88,7 +115,7 @@ class HostCall:
         plain = bias is None or bias.flags.c_contiguous
         if made is not None and plain and self._kind != "backward":
             # Later calls like this one go straight to the program that this one ran.
-            zeros = None if pass_name == "weight_gradient" else _no_bias(y.shape[1], y)
+            zeros = None if pass_name in _OF_WEIGHTS else _no_bias(y.shape[1], y)
             ready = calls.ReadyCall(made, result, zeros)
             how = options.current().planning
             rank, *settings, _, extra = self._arguments
@@ -131,10 +158,10 @@ class HostCall:
         """``out`` with a batch axis, checked, or a new array."""
         shape = result_shape(pass_name, g)
         if self._out is None:
-            return empty(shape, x.dtype) if pass_name == "weight_gradient" else new(shape, x)
+            return empty(shape, x.dtype) if pass_name in _OF_WEIGHTS else new(shape, x)
         operands = self._arrays if bias is None else {**self._arrays, "bias": bias}
-        check_out(self._out, shape if batched else shape[1:], operands)
-        return self._out if batched else self._out[np.newaxis]
+        out = checked_out(self._out, shape if batched else shape[1:], operands)
+        return out if batched else out[np.newaxis]
 
 
 def result_shape(pass_name: str, g: ConvGeometry) -> tuple[int, ...]:
@@ -143,6 +170,7 @@ def result_shape(pass_name: str, g: ConvGeometry) -> tuple[int, ...]:
         "forward": g.output_shape,
         "weight_gradient": g.weight_shape,
         "input_gradient": g.input_shape,
+        samples.PASS: (g.N, *g.weight_shape),
     }[pass_name]
 
 
@@ -164,7 +192,7 @@ def compute(
     if not x.size or not y.size:
         y[...] = 0  # a sum over no images
         return None
-    if pass_name == "weight_gradient":
+    if pass_name in _OF_WEIGHTS:
         start = y  # not read
     else:
         start = _no_bias(y.shape[1], y) if bias is None else np.ascontiguousarray(bias)
@@ -186,7 +214,10 @@ def _timed(
     """The algorithm that was fastest when it was timed: before, or now, on these very arrays."""
     winograd = options.current().winograd
     arrays = arrays._replace(activation=None)  # which costs the same in all
-    names = elements.candidates(pass_name, g, arrays, winograd)
+    if pass_name == samples.PASS:
+        names = elements.candidates(*samples.one_sample(g, arrays), winograd)
+    else:
+        names = elements.candidates(pass_name, g, arrays, winograd)
     what = f"{pass_name} {g} {arrays} {threads.allowed()} {names}"
     choice = tuning.remembered(what, names)
     if choice is None:
@@ -200,6 +231,8 @@ def _timed(
 @lru_cache(maxsize=_PLANS_KEPT)
 def plan(pass_name: str, g: ConvGeometry, arrays: Arrays, algorithm: str, winograd: bool) -> Plan:
     """The plan of a pass on such arrays: made when it is first asked for."""
+    if pass_name == samples.PASS:
+        return samples.make_plan(g, arrays, algorithm, winograd)
     return elements.make_plan(pass_name, g, arrays, algorithm, winograd)
 
 

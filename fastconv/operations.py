@@ -8,17 +8,17 @@ from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 from . import calls
-from ._arguments import one_of, sizes
+from ._arguments import flag, one_of, sizes
 from .dispatch import open_call
 from .geometry import forward_geometry, gradient_geometry, transposed_geometry
 from .options import current
 
 ACTIVATIONS = ("relu",)
 
-# Stride, padding, dilation, groups: the public functions' own order.
-Settings: TypeAlias = tuple[Any, Any, Any, Any]
-# Stride, padding, output_padding, groups, dilation.
-TransposedSettings: TypeAlias = tuple[Any, Any, Any, Any, Any]
+# Stride, padding, dilation, groups: the public functions' own order; and padding_mode.
+Settings: TypeAlias = tuple[Any, Any, Any, Any, Any]
+# Stride, padding, output_padding, groups, dilation; and padding_mode.
+TransposedSettings: TypeAlias = tuple[Any, Any, Any, Any, Any, Any]
 
 
 def conv(
@@ -48,7 +48,7 @@ def conv(
     x, w = call.operands()
     if activation is not None:
         one_of(activation, "activation", ACTIVATIONS)
-    g = forward_geometry(x.shape, w.shape, *settings, rank)
+    g = forward_geometry(x.shape, w.shape, *settings[:4], rank, padding_mode=settings[4])
     result = call.run("forward", g, "input", "weight", algorithm, activation)
     call.keep()
     return result
@@ -78,7 +78,7 @@ def conv_transpose(
     if (known := call.repeat()) is not None:
         return known[0]
     x, w = call.operands()
-    g = transposed_geometry(x.shape, w.shape, *settings, rank)
+    g = transposed_geometry(x.shape, w.shape, *settings[:5], rank, settings[5])
     result = call.run("input_gradient", g, "input", "weight", algorithm)
     call.keep()
     return result
@@ -90,27 +90,31 @@ def weight_gradient(
     weight_size: Sequence[int],
     grad_output: Any,
     settings: Settings,
+    per_sample: bool,
     out: Any,
     algorithm: str,
     stream: Any,
 ) -> Any:
     """Return the gradient of a convolution over ``rank`` axes with respect to its weight."""
+    kind = "weight_gradient"
+    if per_sample is not False and flag(per_sample, "per_sample"):
+        kind = "per_sample_gradient"
     if out is None and stream is None:
         how = current().planning
         ready = calls.known.find(
-            "weight_gradient", how, input, grad_output, None, rank, settings, algorithm, weight_size
+            kind, how, input, grad_output, None, rank, settings, algorithm, weight_size
         )
         if ready is not None:
             return ready(input, grad_output)
     arguments = (rank, *settings, algorithm, weight_size)
     arrays = {"input": input, "grad_output": grad_output}
-    call = open_call("weight_gradient", arrays, arguments, out=out, stream=stream)
+    call = open_call(kind, arrays, arguments, out=out, stream=stream)
     if (known := call.repeat()) is not None:
         return known[0]
     x, dy = call.operands()
     size, names = sizes(weight_size, "weight_size"), ("input", "weight_size")
-    g = gradient_geometry(x.shape, size, dy.shape, *settings, rank, names)
-    result = call.run("weight_gradient", g, "input", "grad_output", algorithm)
+    g = gradient_geometry(x.shape, size, dy.shape, *settings[:4], rank, names, settings[4])
+    result = call.run(kind, g, "input", "grad_output", algorithm)
     call.keep()
     return result
 
@@ -140,7 +144,7 @@ def input_gradient(
         return known[0]
     w, dy = call.operands()
     size, names = sizes(input_size, "input_size"), ("input_size", "weight")
-    g = gradient_geometry(size, w.shape, dy.shape, *settings, rank, names)
+    g = gradient_geometry(size, w.shape, dy.shape, *settings[:4], rank, names, settings[4])
     result = call.run("input_gradient", g, "grad_output", "weight", algorithm)
     call.keep()
     return result

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from . import functional, grad, worked_example
+from . import functional, grad_input, grad_weight, worked_example
 from .dispatch import ALGORITHMS
 from .geometry import ConvGeometry, forward_geometry
 from .machine import machine_info
@@ -23,8 +23,8 @@ Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
 DTYPES = ("float32", "float64")
 CONV = (functional.conv1d, functional.conv2d, functional.conv3d)
-WEIGHT = (grad.conv1d_weight, grad.conv2d_weight, grad.conv3d_weight)
-INPUT = (grad.conv1d_input, grad.conv2d_input, grad.conv3d_input)
+WEIGHT = (grad_weight.conv1d_weight, grad_weight.conv2d_weight, grad_weight.conv3d_weight)
+INPUT = (grad_input.conv1d_input, grad_input.conv2d_input, grad_input.conv3d_input)
 COARSE = 64  # eps of the sum of all products' magnitudes: far beyond what any algorithm rounds
 
 
@@ -228,7 +228,7 @@ def device_anchor() -> Outcome:
     except Exception as error:  # whatever a missing or mismatched driver raises
         return Outcome(0, skipped=f"{name} cannot be used: {error}")
     y = functional.conv2d(*device).copy_to_host()
-    dw = grad.conv2d_weight(device[0], (1, 1, 2, 2), cuda.to_device(np.full_like(y, 4)))
+    dw = grad_weight.conv2d_weight(device[0], (1, 1, 2, 2), cuda.to_device(np.full_like(y, 4)))
     wrong = []
     if y[0, 0].tolist() != [list(row) for row in worked_example.EXPECTED["output"]]:
         wrong.append("forward")

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from .functional import conv2d
-from .grad import conv2d_input, conv2d_weight
+from .grad_input import conv2d_input
+from .grad_weight import conv2d_weight
 
 Array = NDArray[Any]
 

@@ -13,6 +13,7 @@ from covering import Row, pairwise
 from cuda_cases import CASES, PASSES, geometry
 
 from fastconv.cuda import (
+    borders,
     hopper,
     hopper_gradient,
     hopper_steps,
@@ -232,6 +233,8 @@ CONTAINS: dict[str, Callable[[Row], Row]] = {
     "columns.fold_columns": _moved,
     "columns.product": lambda c: _plain(c) | {"LDS": 2, "STS": 2},
     "columns.gradient_product": lambda c: _plain(c) | {"LDS": 2, "STS": 2},
+    "borders.pad_images": _moved,
+    "borders.fold_images": _moved,
     "bias.share_sums": lambda c: {"LDG": 1, "DADD": 1, "STG": 1},
     "bias.add_shares": lambda c: {"LDG": 1, "DADD": 1, "STG": 1},
 }
@@ -294,7 +297,8 @@ def plain_kernels() -> list[Kernel]:
                 for kernel in planned(case, which, kind, layout, algorithm, capability):
                     if kernel.name not in names:
                         found[kernel.name, kernel.constants] = kernel
-    return list(found.values())
+    around = product((borders.pad_images, borders.fold_images), KINDS)
+    return [*found.values(), *(compiled(factory, kind) for factory, kind in around)]
 
 
 def compile_ahead(name: str, constants: tuple[Any, ...], target: tuple[int, int]) -> None:

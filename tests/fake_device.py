@@ -57,7 +57,7 @@ class Lent:
         return 2, self.device
 
     def __dlpack__(self, *, stream: int | None = None) -> Any:
-        from fastconv.cuda import dlpack
+        from fastconv import _dlpack as dlpack
 
         self.asked.append(stream)
         kind = {value: key for key, value in SIZES.items()}[self.values.dtype.type]
@@ -246,6 +246,9 @@ class Tensor:
         return self.ordinal
 
     def is_neg(self) -> bool:
+        return False
+
+    def is_conj(self) -> bool:
         return False
 
 

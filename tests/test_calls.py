@@ -173,7 +173,8 @@ def test_known_calls_are_let_go() -> None:
     results = [fastconv.conv2d(x, w) for _ in range(100)]
     del results
     assert [sys.getrefcount(held) for held in (x, w, dtype)] == before
-    known = weakref.ref(calls.known.find("conv", 1, x, w, None, 2, (1, 0, 1, 1), "auto", None))
+    settings = (1, 0, 1, 1, "zeros")
+    known = weakref.ref(calls.known.find("conv", 1, x, w, None, 2, settings, "auto", None))
     assert known() is not None
     fastconv.clear_cache()
     assert known() is None

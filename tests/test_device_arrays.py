@@ -205,7 +205,7 @@ def test_a_second_call_makes_no_plan(device: Device, monkeypatch: pytest.MonkeyP
     x, w, b = operands()
     first = fastconv.conv2d(*plain(x, w, b), **SETTINGS)
 
-    def never(*_: Any) -> Any:
+    def never(*_: Any, **__: Any) -> Any:
         raise AssertionError("geometry was derived again")
 
     monkeypatch.setattr("fastconv.operations.forward_geometry", never)

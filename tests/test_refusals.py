@@ -78,10 +78,20 @@ def read_only() -> np.ndarray[Any, Any]:
 
 REFUSED: list[tuple[Callable[..., Any], dict[str, Any], type[Exception], str]] = [
     # arrays
-    (conv, {"input": [[1.0]]}, TypeError, "input must be a numpy.ndarray, got list: convert"),
-    (conv, {"weight": None}, TypeError, "weight must be a numpy.ndarray, got NoneType"),
-    (conv, {"bias": [1.0, 2.0, 3.0]}, TypeError, "bias must be a numpy.ndarray, got list"),
-    (conv, {"input": np.ma.ones((1, 2, 5, 5))}, TypeError, "numpy.ndarray, got MaskedArray"),
+    (
+        conv,
+        {"input": [[1.0]]},
+        TypeError,
+        "input must be a numpy.ndarray or an array of another library, got list: convert it",
+    ),
+    (conv, {"weight": None}, TypeError, "weight must be a numpy.ndarray or .*, got NoneType"),
+    (conv, {"bias": [1.0, 2.0, 3.0]}, TypeError, "bias must be a numpy.ndarray or .*, got list"),
+    (
+        conv,
+        {"input": np.ma.ones((1, 2, 5, 5))},
+        TypeError,
+        "input must have no mask, got a MaskedArray: fill",
+    ),
     (
         conv,
         {"input": X.astype(bool)},
@@ -109,7 +119,7 @@ REFUSED: list[tuple[Callable[..., Any], dict[str, Any], type[Exception], str]] =
     (input_grad, {"grad_output": DY.astype("f4")}, TypeError, "grad_output .* dtype of weight"),
     (backward, {"weight": W.astype("f4")}, TypeError, "weight must have the dtype of input"),
     (backward, {"grad_output": DY.astype("f4")}, TypeError, "grad_output .* dtype of input"),
-    (unfold, {"input": [1.0]}, TypeError, "input must be a numpy.ndarray, got list"),
+    (unfold, {"input": [1.0]}, TypeError, "input must be a numpy.ndarray or .*, got list"),
     (fold, {"input": COLUMNS.astype(bool)}, TypeError, "input must have .* got bool: convert"),
     # shapes of the operands
     (
@@ -358,7 +368,7 @@ REFUSED: list[tuple[Callable[..., Any], dict[str, Any], type[Exception], str]] =
     (fold, {"input": COLUMNS[0, 0]}, ValueError, r"input must be \(C \* R \* S, L\) or"),
     (fold, {"input": COLUMNS[:, :0]}, ValueError, "no empty axis but N"),
     # out and algorithm
-    (conv, {"out": [1.0]}, TypeError, "out must be a numpy.ndarray, got list"),
+    (conv, {"out": [1.0]}, TypeError, "out must be a numpy.ndarray or .*, got list"),
     (conv, {"out": DY.astype("f4")}, TypeError, "out must have the dtype of input, float64, got"),
     (
         conv,

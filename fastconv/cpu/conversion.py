@@ -10,10 +10,12 @@ from math import inf
 from typing import Any, NamedTuple
 
 from fastconv.cpu import simd
-from fastconv.cpu.planning import Axis, merged_loops
+from fastconv.cpu.planning import UNITS, Axis, merged_loops
 from fastconv.cpu.program import Constant, Step, compiled, reads
+from fastconv.cpu.views import OPERAND_BIAS, OPERAND_W
 
 _PIECE = 1 << 14  # elements of a row that are one unit of work
+_ROUND_BYTES = 1 << 21  # of images copied at a time, source and target together
 
 X, W, Y, BIAS, WORKSPACE = range(5)  #: where an array is: in a kernel's operands or its workspace
 
@@ -184,4 +186,19 @@ class Redirected(Step):
         for name, place in (("x", x), ("w", w), ("y", y), ("bias", bias)):
             constants |= {f"{name}_in": place.where, f"{name}_from": place.offset}
         super().__init__(compiled(redirect), inner.units, constants)
-        self.slot_bytes, self.told = inner.slot_bytes, inner.told
+        self.slot_bytes, self.told, self.twin = inner.slot_bytes, inner.told, inner.twin or inner
+
+
+def images_at_a_time(N: int, each: int) -> int:
+    """How many images of ``each`` byte to copy at a time, in rounds of much the same length."""
+    most = max(1, _ROUND_BYTES // each, -(-N // UNITS))
+    return -(-N // -(-N // most))
+
+
+def of_weights(step: Step) -> bool:
+    """Whether a step of a forward pass or an input gradient depends on weights or bias alone."""
+    inner = step.constants.get("inner")
+    if isinstance(inner, Step):
+        return of_weights(inner)
+    packs = step.constants.get("operand") in (OPERAND_W, OPERAND_BIAS)
+    return packs or step.kernel.name == "winograd_maps.map_weights"

@@ -6,9 +6,9 @@ from importlib import import_module
 from types import ModuleType
 from typing import NamedTuple, Protocol
 
-from fastconv.cpu import simd, threads
+from fastconv.cpu import simd
 from fastconv.cpu.operands import Operands
-from fastconv.cpu.program import Array, Program, Step
+from fastconv.cpu.program import Array, Program, Stages, Step
 from fastconv.cpu.views import Workspace
 from fastconv.geometry import ConvGeometry
 from fastconv.lowering import Lowered, clipped, lower_forward, lower_input_gradient, subsampled
@@ -48,7 +48,7 @@ class Runnable(Protocol):
     def run(self, x: Array, w: Array, y: Array, bias: Array) -> None:
         """Compute the pass of source ``x`` and weights, or output gradient, ``w`` into ``y``."""
 
-    def stages(self) -> tuple[tuple[str, dict[str, int], int, int], ...]:
+    def stages(self) -> Stages:
         """The name of each stage, what it was made for, its units, and bytes a thread."""
 
 
@@ -59,6 +59,21 @@ class Plan(NamedTuple):
     program: Runnable
 
 
+class Made(NamedTuple):
+    """What a plan is made of: the algorithm, its steps or what runs it, and its multiply-adds."""
+
+    algorithm: str
+    steps: list[Step] | Runnable
+    multiply_adds: int
+
+    def plan(self, space: Workspace) -> Plan:
+        """The plan, of steps whose memory is that of ``space``."""
+        if not isinstance(self.steps, list):
+            return Plan(self.algorithm, self.steps)
+        serial = is_small(self.multiply_adds)
+        return Plan(self.algorithm, Program(self.steps, space.size, serial))
+
+
 def make_plan(
     pass_name: str, g: ConvGeometry, arrays: Operands, algorithm: str, winograd: bool = True
 ) -> Plan:
@@ -67,10 +82,7 @@ def make_plan(
     ``winograd``: whether "auto" may choose an algorithm that rounds more coarsely.
     """
     space = Workspace()
-    name, made, multiply_adds = plan_steps(pass_name, g, arrays, algorithm, winograd, space)
-    if not isinstance(made, list):
-        return Plan(name, made)
-    return Plan(name, Program(made, space.size, is_small(multiply_adds)))
+    return plan_steps(pass_name, g, arrays, algorithm, winograd, space).plan(space)
 
 
 def plan_steps(
@@ -80,8 +92,8 @@ def plan_steps(
     algorithm: str,
     winograd: bool,
     space: Workspace,
-) -> tuple[str, list[Step] | Runnable, int]:
-    """What `make_plan` makes a program of: the algorithm, its steps, and their multiply-adds."""
+) -> Made:
+    """What `make_plan` makes a program of."""
     low = _lowered(pass_name, g)
     if algorithm == "auto":
         algorithm = _chosen(pass_name, low, arrays, winograd)
@@ -96,8 +108,8 @@ def plan_steps(
     low, moves = subsampled(low)
     seen = zip(arrays.x[2:], moves, strict=True)
     arrays = arrays._replace(x=(*arrays.x[:2], *(stride * move for stride, move in seen)))
-    made: list[Step] | Runnable = make(low, arrays, space, threads.most())
-    return algorithm, made, low.multiply_adds
+    made: list[Step] | Runnable = make(low, arrays, space, space.slots)
+    return Made(algorithm, made, low.multiply_adds)
 
 
 def is_small(multiply_adds: int) -> bool:

@@ -13,7 +13,7 @@ from itertools import product
 from math import prod
 from typing import NamedTuple
 
-from fastconv.cpu import bfloat_pairs, convolution, simd
+from fastconv.cpu import bfloat_pairs, bordered, convolution, simd
 from fastconv.cpu.conversion import (
     BIAS,
     WORKSPACE,
@@ -24,16 +24,15 @@ from fastconv.cpu.conversion import (
     Y,
     add_step,
     convert_step,
+    images_at_a_time,
+    of_weights,
     packed_strides,
 )
-from fastconv.cpu.convolution import Plan
+from fastconv.cpu.convolution import Made, Plan
 from fastconv.cpu.operands import Operands
-from fastconv.cpu.planning import UNITS
-from fastconv.cpu.program import Program, Step
-from fastconv.cpu.views import OPERAND_BIAS, OPERAND_W, Workspace
+from fastconv.cpu.program import Step
+from fastconv.cpu.views import Workspace
 from fastconv.geometry import ConvGeometry
-
-_ROUND_BYTES = 1 << 21  # of images converted at a time, source and target together
 
 # What a type is computed in, by the dtypes' names.
 _COMPUTED = {
@@ -68,22 +67,37 @@ def make_plan(
 
     ``winograd``: whether "auto" may choose an algorithm that rounds more coarsely.
     """
-    if not _needs_conversion(arrays.kind):
-        return convolution.make_plan(pass_name, g, _plain(arrays), algorithm, winograd)
-    made = _Adapted(pass_name, g, arrays)
-    if arrays.kind == "bfloat16" and bfloat_pairs.serve(pass_name, g):
+    paired = arrays.kind == "bfloat16" and g.padding_mode == "zeros"
+    if paired and bfloat_pairs.serve(pass_name, g):
+        made = _Adapted(pass_name, g, arrays)
         pairs = bfloat_pairs.Pairs(pass_name, g, *arrays[1:4], arrays.activation)
         if algorithm == "direct" or (algorithm == "auto" and not made.beats(pairs, winograd)):
             return pairs.plan()
-    return made.plan(algorithm, winograd)
+    space = Workspace()
+    return plan_steps(pass_name, g, arrays, algorithm, winograd, space).plan(space)
+
+
+def plan_steps(
+    pass_name: str,
+    g: ConvGeometry,
+    arrays: Arrays,
+    algorithm: str,
+    winograd: bool,
+    space: Workspace,
+) -> Made:
+    """What `make_plan` makes a program of, unless that is pairs of bfloat16."""
+    if _needs_conversion(arrays.kind):
+        return _Adapted(pass_name, g, arrays).plan_steps(algorithm, winograd, space)
+    return bordered.plan_steps(pass_name, g, _plain(arrays), algorithm, winograd, space)
 
 
 def candidates(pass_name: str, g: ConvGeometry, arrays: Arrays, winograd: bool) -> tuple[str, ...]:
     """The algorithms that can do a pass, but for those that `make_plan` may not choose."""
-    if not _needs_conversion(arrays.kind):
-        return convolution.candidates(pass_name, g, _plain(arrays), winograd)
-    made = _Adapted(pass_name, g, arrays)
-    return convolution.candidates(pass_name, made.geometry, made.operands, winograd)
+    operands = _plain(arrays)
+    if _needs_conversion(arrays.kind):
+        made = _Adapted(pass_name, g, arrays)
+        g, operands = made.geometry, made.operands
+    return convolution.candidates(pass_name, *bordered.seen(pass_name, g, operands), winograd)
 
 
 def _needs_conversion(kind: str) -> bool:
@@ -135,7 +149,7 @@ class _Adapted:
         self.size = 4 if self.computed == "float32" else 8
         parts = 2 if self.complex else 1
         each = parts * self.size * (g.C * prod(g.input) + g.K * prod(g.output))
-        self.images = g.N if pass_name == "weight_gradient" else _images_at_a_time(g.N, each)
+        self.images = g.N if pass_name == "weight_gradient" else images_at_a_time(g.N, each)
         self.geometry = replace(g, N=self.images, C=parts * g.C, K=parts * g.K)
         few = replace(g, N=self.images)
         shapes = {
@@ -165,10 +179,9 @@ class _Adapted:
         direct = convolution.estimate("direct", self.pass_name, pairs.geometry, pairs.operands)
         return convolution.estimate("winograd", *what) * rounds < direct
 
-    def plan(self, algorithm: str, winograd: bool) -> Plan:
-        """The plan: weights first, then image by image; the last few images may be done twice."""
-        space = Workspace()
-        name, inner, multiply_adds = convolution.plan_steps(
+    def plan_steps(self, algorithm: str, winograd: bool, space: Workspace) -> Made:
+        """The steps: weights first, then image by image; the last few images may be done twice."""
+        name, inner, multiply_adds = bordered.plan_steps(
             self.pass_name, self.geometry, self.operands, algorithm, winograd, space
         )
         if not isinstance(inner, list):
@@ -184,15 +197,14 @@ class _Adapted:
         before += self._weights()
         inside: list[Step] = []
         for step in inner:
-            once = self.pass_name != "weight_gradient" and _of_weights(step)
+            once = self.pass_name != "weight_gradient" and of_weights(step)
             (before if once else inside).append(Redirected(step, *places))
         rounds = -(-self.batch // self.images)
         firsts = [min(i * self.images, self.batch - self.images) for i in range(rounds)]
         steps = before
         for first in firsts:
             steps = [*steps, *self._source(first), *inside, *self._result(first)]
-        serial = convolution.is_small(multiply_adds * rounds)
-        return Plan(name, Program(steps, space.size, serial))
+        return Made(name, steps, multiply_adds * rounds)
 
     def _taken(self, array: _Array, space: Workspace) -> int:
         parts = 2 ** len(array.doubled)
@@ -269,18 +281,3 @@ class _Adapted:
             add_step(y.shape, y.steps, terms, sign, target, bits)
             for target, terms, sign in (real, imaginary)
         ]
-
-
-def _images_at_a_time(N: int, each: int) -> int:
-    """How many images of ``each`` byte to convert at a time, in rounds of much the same length."""
-    most = max(1, _ROUND_BYTES // each, -(-N // UNITS))
-    return -(-N // -(-N // most))
-
-
-def _of_weights(step: Step) -> bool:
-    """Whether a step of a forward pass or an input gradient depends on weights or bias alone."""
-    inner = step.constants.get("inner")
-    if isinstance(inner, Step):
-        return _of_weights(inner)
-    packs = step.constants.get("operand") in (OPERAND_W, OPERAND_BIAS)
-    return packs or step.kernel.name == "winograd_maps.map_weights"

@@ -27,6 +27,7 @@ import numpy as np
 
 from fastconv.cpu import threads
 from fastconv.cpu.operands import Operands
+from fastconv.cpu.program import Stages
 from fastconv.cpu.views import Workspace
 from fastconv.lowering import Lowered
 
@@ -160,7 +161,7 @@ class FourierProgram:
         own = (sources + targets) * (spectrum + block)
         return slots * own + self.units * pairs * spectrum + pairs * (2 * spectrum + block)
 
-    def stages(self) -> tuple[tuple[str, dict[str, int], int, int], ...]:
+    def stages(self) -> Stages:
         """What `Program.stages` tells, of the one stage that there is."""
         made_for = {f"block_{i}": size for i, size in enumerate(self.blocks.size)}
         own = self._bytes(1) - self._bytes(0)

@@ -29,6 +29,8 @@ from numba.core.runtime import rtsys
 from fastconv.cpu import simd, threads, workspaces
 
 Array: TypeAlias = np.ndarray[Any, Any]
+#: of each stage: its kernel's name, what that was made for, units, and bytes a thread
+Stages: TypeAlias = tuple[tuple[str, dict[str, int], int, int], ...]
 
 _ARGUMENTS = (types.int64,) * 8
 
@@ -126,13 +128,17 @@ class Step:
     Several such steps are passed as the address of a table of those.
     """
 
-    __slots__ = ("_tables", "constants", "entry", "kernel", "slot_bytes", "table", "told", "units")
+    __slots__ = (
+        *("_tables", "constants", "entry", "kernel", "slot_bytes", "table", "told", "twin"),
+        "units",
+    )
 
     def __init__(self, kernel: Kernel, units: int, constants: Mapping[str, Constant]) -> None:
         if set(kernel.fields) != set(constants):
             raise TypeError(f"kernel reads {kernel.fields}, got {tuple(constants)}")
         self.kernel = kernel
         self.told = kernel  #: what does the work, where ``kernel`` only hands it on
+        self.twin: Step | None = None  #: the step that this one is, run on operands elsewhere
         self.units = units
         tables = {
             name: np.array([_word(step) for step in value], dtype=np.int64)
@@ -149,6 +155,7 @@ class Step:
         self.entry = np.array([kernel.address, self.table.ctypes.data], dtype=np.int64)
 
 
+_COPIES = ("conversion.convert_rows", "borders.pad_rows", "borders.fold_rows")  # made in rounds
 _OWN = ("scratch_bytes", "columns_bytes")  # constants that tell what each slot has of its own
 
 
@@ -180,15 +187,15 @@ class Program:
         self._most = threads.most()  # what the steps' scratch was sized for
         self._serially = functools.partial(entry(_run_serial), self._table)
 
-    def stages(self) -> tuple[tuple[str, dict[str, int], int, int], ...]:
+    def stages(self) -> Stages:
         """The name of each step's kernel, what it was made for, its units, and bytes a thread.
 
         Steps that run again, for other images, are told once.
         """
         told: list[tuple[str, dict[str, int], int, int]] = []
-        for step in dict.fromkeys(self.steps):
+        for step in {id(step.twin or step): step for step in self.steps}.values():
             stage = step.told.name, dict(step.told.constants), step.units, step.slot_bytes
-            if step.told.name != "conversion.convert_rows" or stage not in told:
+            if step.told.name not in _COPIES or stage not in told:
                 told.append(stage)
         return tuple(told)
 

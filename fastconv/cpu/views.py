@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from fastconv.cpu import simd
+from fastconv.cpu import simd, threads
 
 OPERAND_X, OPERAND_W, OPERAND_BIAS = 0, 1, 2  #: numbers by which steps tell what they read
 
@@ -34,10 +34,15 @@ def view_of(strides: Sequence[int]) -> View:
 
 
 class Workspace:
-    """Hands out places in a program's workspace, each aligned to a cache line."""
+    """Hands out places in a program's workspace, each aligned to a cache line.
 
-    def __init__(self) -> None:
+    ``slots`` is how many pieces of work may run at once, each with memory of its own: by default
+    the most there are.
+    """
+
+    def __init__(self, slots: int | None = None) -> None:
         self.size = 0
+        self.slots = threads.most() if slots is None else slots
 
     def take(self, size: int) -> int:
         """The offset of ``size`` new bytes; a vector read that overhangs them stays inside."""

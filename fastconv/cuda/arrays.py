@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import dlpack, streams
+from .. import _dlpack as dlpack
+from .._host_arrays import check_tensor
+from . import streams
 from .ptx.simulated import Pointer
 
 KINDS = {"float32": "f32", "float64": "f64", "float16": "f16", "bfloat16": "bf16"}
@@ -124,13 +126,7 @@ def _reader(kind: type) -> Reader:
 
 def _read_torch(tensor: Any, name: str, ready: Ready) -> DeviceArray:
     torch: Any = sys.modules["torch"]
-    if tensor.requires_grad and torch.is_grad_enabled():
-        raise ValueError(
-            f"{name} must not require grad, of which fastconv keeps no record: "
-            f"pass {name}.detach(), or call under torch.no_grad()"
-        )
-    if tensor.layout is not torch.strided or tensor.is_neg():
-        raise TypeError(f"{name} must be a plain strided tensor, got {tensor.layout}")
+    check_tensor(tensor, name)
     kind = _torch_kind(tensor.dtype, name)
     device, size = tensor.get_device(), SIZES[kind]
     return DeviceArray(

@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .._arguments import one_of
+from .._dlpack import c_order
 from ..calls import exact
 from ..geometry import ConvGeometry, forward_geometry
 from ..options import current as settings
-from . import checks, convolution, driver, program, results, streams
+from . import checks, convolution, driver, program, results, samples, streams
 from .arrays import DeviceArray, Ready, read
-from .dlpack import c_order
 
 refuse_mixed = checks.refuse_mixed
 
@@ -107,13 +107,19 @@ class DeviceCall:
                 "apply it to the result with the arrays' own library"
             )
         x, w = self._arrays[source], self._arrays[weights]
-        shape = getattr(g, _RESULTS[pass_name])
+        per_sample = pass_name == samples.PASS
+        shape = (g.N, *g.weight_shape) if per_sample else getattr(g, _RESULTS[pass_name])
         self._check_bias(g.C if pass_name == "input_gradient" else g.K)
         one_of(algorithm, "algorithm", self.algorithms)
         batched = x.ndim == g.rank + 2
         self._check_out(shape if batched else shape[1:])
         strides = self._result_strides(pass_name, shape, x, batched)
         steps = tuple(stride // x.itemsize for stride in strides)
+        if per_sample and g.N > 1 and steps[0] != g.K * steps[1]:
+            raise ValueError(
+                "out must have its samples one after the other in memory for per_sample=True on "
+                f"device arrays, got strides {strides} for shape {shape}"
+            )
         x_steps = x.steps if batched else (0, *x.steps)
         own = (shape, strides) if batched else (shape[1:], strides[1:])
         if x.empty or 0 in shape:
@@ -183,7 +189,7 @@ class DeviceCall:
             return self._out.strides if batched else (0, *self._out.strides)
         axis = 1 if batched else 0
         # JAX's arrays have no strides of their own, and a weight's layout is always C order.
-        follows = self._first.family != "jax" and pass_name != "weight_gradient"
+        follows = self._first.family != "jax" and pass_name not in _OF_WEIGHTS
         last = follows and x.shape[axis] > 1 and x.strides[axis] == x.itemsize
         return results.strides_of(shape, x.itemsize, channels_last=last)
 
@@ -267,6 +273,7 @@ class DeviceCall:
         return results.delivered(y)
 
 
+_OF_WEIGHTS = ("weight_gradient", samples.PASS)  # passes whose results are as weights are
 _RESULTS = {
     "forward": "output_shape",
     "weight_gradient": "weight_shape",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from importlib import import_module
 from typing import NamedTuple
 
 from fastconv.geometry import ConvGeometry
 from fastconv.lowering import Lowered, lower_forward, lower_input_gradient
 
+from . import borders, samples
 from .planning import NOWHERE, Operands, Workspace, pixels
 from .program import Program, Step
 
@@ -31,12 +33,27 @@ class Plan(NamedTuple):
 
 
 def make_plan(pass_name: str, g: ConvGeometry, arrays: Operands, algorithm: str = "auto") -> Plan:
-    """The plan of a pass: a convolution's three, "bias_gradient", "unfold" or "fold"."""
+    """The plan of a pass: a convolution's four, "bias_gradient", "unfold" or "fold"."""
     space = Workspace()
     if pass_name in _OTHERS:
         module = import_module(f"{__package__}.{_OTHERS[pass_name]}")
-        steps: list[Step] = getattr(module, pass_name)(g, arrays, space)
-        return Plan("direct", Program(steps, space.size))
+        copying: list[Step] = getattr(module, pass_name)(g, arrays, space)
+        return Plan("direct", Program(copying, space.size))
+    chosen, steps = _steps(pass_name, g, arrays, algorithm, space)
+    return Plan(chosen, Program(steps, space.size))
+
+
+def _steps(
+    pass_name: str, g: ConvGeometry, arrays: Operands, algorithm: str, space: Workspace
+) -> tuple[str, list[Step]]:
+    """The algorithm and the launches of a convolution's pass."""
+    if pass_name == samples.PASS:
+        gradient = partial(_steps, "weight_gradient", algorithm=algorithm, space=space)
+        return samples.steps(g, arrays, space, gradient)
+    if g.padding_mode != "zeros":
+        padded, seen, copy = borders.inside(pass_name, g, arrays, space)
+        chosen, steps = _steps(pass_name, padded, seen, algorithm, space)
+        return chosen, borders.around(pass_name, g, arrays, copy, steps)
     low = lower_input_gradient(g) if pass_name == "input_gradient" else lower_forward(g)
     chosen = _chosen(low, arrays) if algorithm == "auto" else algorithm
     if chosen != "direct":
@@ -47,7 +64,8 @@ def make_plan(pass_name: str, g: ConvGeometry, arrays: Operands, algorithm: str 
     else:
         module = import_module(f"{__package__}.{_MODULES[chosen]}")
     make = module.weight_gradient if pass_name == "weight_gradient" else module.correlate
-    return Plan(chosen, Program(make(low, arrays, space), space.size))
+    made: list[Step] = make(low, arrays, space)
+    return chosen, made
 
 
 def _counts(low: Lowered, arrays: Operands) -> tuple[tuple[str, int, int], ...]:

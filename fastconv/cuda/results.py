@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 from numba import cuda
 
-from . import dlpack, driver, streams
+from .. import _dlpack as dlpack
+from .._dlpack import c_order
+from . import driver, streams
 from .arrays import SIZES, DeviceArray
-from .dlpack import c_order
 from .ptx.instruction import SIMULATED
 from .ptx.simulated import Pointer
 
