@@ -1,0 +1,251 @@
+"""Calls from compiled code: found, run and counted by functions that need no interpreter.
+
+A user's compiled function has no Python objects to look for, and in a parallel loop no
+interpreter's lock either. It hands over 64-bit words that tell the call, and gets the address of an
+entry: a plan that is ready, and the words that it is for. Any number of threads look for entries
+while one, in Python, adds them: a table's slot is written once, its hash last, and never moves.
+When a table is full, or its plans are to be forgotten, Python puts an empty one in its place. The
+old one and its entries live on until every call that may have seen them has ended, which is what the
+counts of calls under way are for.
+
+`protocol` names the words.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+from collections.abc import Callable
+
+from numba import njit, types
+from numba.core.ccallback import CFunc
+
+from fastconv.cpu import protocol, simd
+from fastconv.cpu.program import c_function, run_steps
+from fastconv.cpu.protocol import SYMBOL
+
+MOST = 1024  #: entries of a table
+_SLOTS = 4 * MOST
+TABLE_WORDS = 2 * _SLOTS  #: of each slot: a hash, and the address of its entry
+_TRIES = 8
+_ODD = 0x1E3779B97F4A7C15
+_MOST_BYTES = 1 << 28  # of workspaces that are kept
+_HEAD = 128  # bytes of a workspace before its first line, and of that line's alignment
+_MEMORY = protocol.ERRORS.index(MemoryError)
+
+
+@njit
+def _stripe(state, data):
+    """The address of one of the counts of calls under way, by where the caller's stack is."""
+    number = (data >> 12 ^ data >> 20) & protocol.MOST_STRIPES - 1
+    return state + 8 * (protocol.STRIPES + protocol.LINE * number)
+
+
+@njit
+def _hash(block, n):
+    """A hash of ``n`` words, which is not 0."""
+    even = odd = n
+    for i in range(0, n - 1, 2):  # two sums, which do not wait for each other
+        even = even * _ODD + simd.word(block, i)
+        odd = odd * _ODD + simd.word(block, i + 1)
+    total = (even * _ODD + odd + simd.word(block, n - 1)) * _ODD
+    return (total ^ total >> 29) * _ODD | 1
+
+
+@njit
+def _slot(table, hashed, attempt):
+    """The address of the slot to try."""
+    return table + 16 * ((hashed >> 40) + attempt & _SLOTS - 1)
+
+
+@njit
+def _is_for(entry, block, n):
+    """Whether an entry is for the call of these words."""
+    differs = simd.word(entry, protocol.WORDS) ^ n
+    if differs == 0:
+        for i in range(n):
+            differs |= simd.word(entry, protocol.KEY + i) ^ simd.word(block, i)
+    return differs == 0
+
+
+@njit
+def _overlap(entry, data):
+    """Whether the result may share memory with an operand, going by where each begins and ends."""
+    y = simd.word(data, protocol.Y)
+    low = y + simd.word(entry, protocol.EXTENTS + 2 * protocol.Y)
+    high = y + simd.word(entry, protocol.EXTENTS + 2 * protocol.Y + 1)
+    for place in (protocol.X, protocol.W, protocol.BIAS):
+        start = simd.word(data, place)
+        begin = start + simd.word(entry, protocol.EXTENTS + 2 * place)
+        end = start + simd.word(entry, protocol.EXTENTS + 2 * place + 1)
+        if begin < high and low < end:
+            return True
+    return False
+
+
+def _find(block, n, schema, characters):
+    """The address of a call's entry, or 0; one that is found counts as under way until it has run.
+
+    ``block`` is the address of ``n`` words and of the call's data behind them.
+    """
+    state = simd.symbol(SYMBOL)
+    data = block + 8 * n
+    under_way = _stripe(state, data)
+    simd.add_at_once(under_way, 1)
+    told = simd.word(state, protocol.TOLD)
+    if simd.word(told, 0) and simd.word(data, protocol.LOCKED):
+        planning = simd.context_integer(simd.word(state, protocol.VARIABLE))
+    else:
+        planning = simd.word(told, 1)
+    simd.poke(block + 8 * protocol.PLANNING, planning)
+    hashed = _hash(block, n)
+    table = simd.published(state + 8 * protocol.TABLE)
+    found = 0
+    for attempt in range(_TRIES):
+        slot = _slot(table, hashed, attempt)
+        there = simd.published(slot)
+        if there == 0:
+            break
+        if there == hashed and _is_for(simd.word(slot, 1), block, n):
+            found = simd.word(slot, 1)
+            break
+    given = simd.word(data, protocol.Y) != 0
+    if found == 0 or (given and _overlap(found, data)):
+        missing = simd.word(state, protocol.MISSING)
+        found = simd.called(missing, (block, n, schema, characters))
+    if found == 0:
+        simd.add_at_once(under_way, -1)
+    return found
+
+
+def _insert(table, entry):
+    """Make an entry known, if there is a slot for it. One thread at a time."""
+    hashed = _hash(entry + 8 * protocol.KEY, simd.word(entry, protocol.WORDS))
+    for attempt in range(_TRIES):
+        slot = _slot(table, hashed, attempt)
+        if simd.word(slot, 0) == 0:
+            simd.poke(slot + 8, entry)
+            simd.publish(slot, hashed)
+            return 1
+    return 0
+
+
+@njit
+def _take(state, size):
+    """The address of a workspace of ``size`` bytes on a cache line, or 0."""
+    for i in range(protocol.MOST_SPACES):
+        place = state + 8 * (protocol.SPACES + i)
+        if simd.word(place, 0):
+            space = simd.exchange(place, 0)
+            if space:
+                held = simd.word(space - 16, 0)
+                simd.add_at_once(state + 8 * protocol.KEPT, -held)
+                if held >= size:
+                    return space
+                _give_back(state, space)
+    start = simd.allocate(size + _HEAD)
+    if start == 0:
+        return 0
+    space = start + _HEAD & ~63
+    simd.poke(space - 8, start)
+    simd.poke(space - 16, size)
+    return space
+
+
+@njit
+def _give_back(state, space):
+    """Keep a workspace for later calls, if there is a place for it."""
+    size = simd.word(space - 16, 0)
+    if simd.add_at_once(state + 8 * protocol.KEPT, size) + size <= _MOST_BYTES:
+        for i in range(protocol.MOST_SPACES):
+            place = state + 8 * (protocol.SPACES + i)
+            if simd.word(place, 0) == 0 and simd.replace_zero(place, space):
+                return
+    simd.add_at_once(state + 8 * protocol.KEPT, -size)
+    simd.free(simd.word(space - 8, 0))
+
+
+@njit
+def _run_here(entry, data):
+    """Run an entry's steps on this thread."""
+    steps, count = simd.word(entry, protocol.TABLE_OF_STEPS), simd.word(entry, protocol.STEPS)
+    x, w, y = simd.word(data, protocol.X), simd.word(data, protocol.W), simd.word(data, protocol.Y)
+    bias, workspace = simd.word(data, protocol.BIAS), simd.word(data, protocol.WORKSPACE)
+    run_steps(steps, count, x, w, y, bias, workspace)
+
+
+def _run(entry, data):
+    """Fill the result of a call and end its being under way: 0, or 1 and an error in its data."""
+    state = simd.symbol(SYMBOL)
+    how, size = simd.word(entry, protocol.HOW), simd.word(entry, protocol.SPACE)
+    wrong = 0
+    if simd.word(data, protocol.Y) == 0:
+        wrong = 1
+    elif how == protocol.PYTHON:
+        wrong = simd.called(simd.word(state, protocol.WORK), (entry, data)) >> 1
+    else:
+        if simd.word(data, protocol.BIAS) == 0:
+            simd.poke(data + 8 * protocol.BIAS, simd.word(entry, protocol.ZEROS))
+        workspace = 0
+        if size:
+            workspace = _take(state, size)
+            simd.poke(data + 8 * protocol.WORKSPACE, workspace)
+        if size and workspace == 0:
+            wrong = 1
+        elif how == protocol.ALONE or simd.word(data, protocol.LOCKED) == 0:
+            _run_here(entry, data)
+        else:
+            told = simd.called(simd.word(state, protocol.WORK), (entry, data))
+            if told & 1:
+                _run_here(entry, data)
+            wrong = told >> 1
+        if workspace:
+            _give_back(state, workspace)
+    if wrong == 1:
+        simd.poke(data + 8 * protocol.ERROR, _MEMORY)
+        simd.poke(data + 8 * protocol.MESSAGE, 0)
+    simd.add_at_once(_stripe(state, data), -1)
+    return 1 if wrong else 0
+
+
+def _drain():
+    """Free the workspaces that are kept."""
+    state = simd.symbol(SYMBOL)
+    for i in range(protocol.MOST_SPACES):
+        space = simd.exchange(state + 8 * (protocol.SPACES + i), 0)
+        if space:
+            simd.add_at_once(state + 8 * protocol.KEPT, -simd.word(space - 16, 0))
+            simd.free(simd.word(space - 8, 0))
+    return 0
+
+
+def _publish(address, number):
+    """Write a number that threads which are in compiled code look at."""
+    simd.publish(address, number)
+    return 0
+
+
+class Functions:
+    """The functions here as C functions, compiled or loaded from disk: addresses and callables."""
+
+    def __init__(self) -> None:
+        self._kept = [
+            c_function(function, (types.int64,) * function.__code__.co_argcount, types.int64)
+            for function in (_find, _run, _insert, _drain, _publish)
+        ]
+        self.find, self.run = self._kept[0].address, self._kept[1].address
+        call = [_callable(made, made.__wrapped__.__code__.co_argcount) for made in self._kept]
+        self.find_entry, _, self.insert, self.drain, self.publish = call
+
+
+def _callable(made: CFunc, arguments: int) -> Callable[..., int]:
+    # The interpreter's lock is kept: none of these takes long, nor waits.
+    prototype = ctypes.PYFUNCTYPE(ctypes.c_int64, *(ctypes.c_int64,) * arguments)
+    called: Callable[..., int] = prototype(made.address)
+    return called
+
+
+@functools.cache
+def functions() -> Functions:
+    """The functions here, made when they are first asked for."""
+    return Functions()
