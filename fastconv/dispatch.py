@@ -6,6 +6,7 @@ import sys
 from typing import Any, Protocol
 
 from . import devices, host
+from ._nopython.answers import answers
 from .geometry import ConvGeometry
 
 ALGORITHMS = host.ALGORITHMS
@@ -80,6 +81,7 @@ def clear_cache() -> None:
     the next results of their size: at most 256 MiB of either.
     """
     host.forget()
+    answers.forget()
     device = sys.modules.get("fastconv.cuda.call")
     if device is not None:
         device.forget()

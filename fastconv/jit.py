@@ -16,7 +16,6 @@ from numba.core.errors import TypingError
 from numba.extending import overload
 
 from ._nopython import forms
-from ._nopython.answers import answers
 from .functional import (
     conv1d,
     conv2d,
@@ -48,6 +47,9 @@ __all__ = [
     "conv_transpose2d",
     "conv_transpose3d",
 ]
+
+# Compiled, not called: the parameters' types are Numba's to find.
+# mypy: disable-error-code="no-untyped-def"
 
 # In what follows ``call`` is an intrinsic made for the arguments' types. It is given the source and
 # the weights (or output gradient) of a pass, the bias, the array for the result, and all others in
@@ -141,7 +143,7 @@ class _Kind(NamedTuple):
     make: Callable[[Any], Callable[..., Any]]
 
 
-_KINDS = {
+_KINDS: dict[_Kind, tuple[Callable[..., Any], ...]] = {
     _Kind("conv", "input", "weight", _conv): (conv1d, conv2d, conv3d),
     _Kind("conv_transpose", "input", "weight", _conv_transpose): (
         conv_transpose1d,
@@ -208,8 +210,3 @@ def _result(kind: _Kind, rank: int, source: types.Array) -> types.Array:
 for _kind, _functions in _KINDS.items():
     for _rank, _public in enumerate(_functions, 1):
         overload(_public)(_typed(_public, _kind, _rank))
-
-
-def forget() -> None:
-    """Forget all plans that compiled code has, and free what no call under way may read."""
-    answers.forget()

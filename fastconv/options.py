@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 
 from ._arguments import flag, integer
 
-
 Result = TypeVar("Result")
 
 
@@ -135,7 +134,7 @@ def _changed(given: dict[str, Any]) -> Iterator[None]:
 
 
 def _tell() -> None:
-    told[:] = 1, (_open or [_DEFAULTS])[-1].planning
+    told[:] = [1, (_open or [_DEFAULTS])[-1].planning]
 
 
 def run_alone(how: int, function: Callable[..., Result], *arguments: Any) -> Result:

@@ -1,4 +1,4 @@
-"""What the types of a call's arguments tell, as a text; and the arguments, from that and from words.
+"""What the types of a call's arguments tell, as a text; and arguments, from that and from words.
 
 The text is made when a user's function is compiled, and read when its machine code first meets
 shapes that are new, in this process or a later one. A value's form is

@@ -18,6 +18,7 @@ from ..cpu.program import Program
 from ..geometry import ConvGeometry
 from .forms import Schema, array_at
 
+
 class _PlannedCall(host.HostCall):
     """A call that is checked, and not run."""
 
@@ -37,8 +38,8 @@ class _PlannedCall(host.HostCall):
 def checked_pass(schema: Schema, given: dict[str, Any]) -> host.Pass:
     """The pass that a public function would compute, given these arguments by name."""
     kind, rank, algorithm = schema.kind, schema.rank, given["algorithm"]
-    names = [name for name in ("input", "weight", "grad_output") if name in given]
-    arrays = {name: given[name] for name in names}
+    names: tuple[str, ...] = ("input", "weight", "grad_output")
+    arrays = {name: given[name] for name in names if name in given}
     call = _PlannedCall(kind, arrays, given.get("bias"), given["out"], given["stream"], ())
     steps = given["stride"], given["padding"], given["dilation"], given["groups"]
     if kind == "conv":
@@ -80,13 +81,15 @@ class Entry:
     ----------
     words : ndarray
         What compiled code reads, as `protocol` says.
+    key : sequence of int
     program : Program or None
         What compiled code runs, alone or on threads. Without one, `fill` has NumPy arrays computed.
     """
 
     def __init__(self, schema: Schema, given: dict[str, Any], key: Sequence[int]) -> None:
         checked = checked_pass(schema, given)
-        self._how = checked._replace(**dict.fromkeys(("x", "w", "y", "result", "bias")))
+        nowhere: Any = None
+        self._how = checked._replace(x=nowhere, w=nowhere, y=nowhere, result=nowhere, bias=nowhere)
         x, w, bias, out = (given[name] for name, _ in schema.forms[:4])
         result = checked.result if out is None else out
         y = _place(result)
@@ -107,6 +110,7 @@ class Entry:
         extents = [number for array in (x, w, result, bias) for number in _extent(array)]
         told = [*_padded(y.shape), *_padded(y.strides), result.nbytes, *self._run(), *extents]
         self.words = np.array([*told, len(key), *key], np.int64)
+        self.key = key
 
     @property
     def address(self) -> int:

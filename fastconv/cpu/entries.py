@@ -5,8 +5,8 @@ interpreter's lock either. It hands over 64-bit words that tell the call, and ge
 entry: a plan that is ready, and the words that it is for. Any number of threads look for entries
 while one, in Python, adds them: a table's slot is written once, its hash last, and never moves.
 When a table is full, or its plans are to be forgotten, Python puts an empty one in its place. The
-old one and its entries live on until every call that may have seen them has ended, which is what the
-counts of calls under way are for.
+old one and its entries live on until every call that may have seen them has ended: for that, calls
+under way are counted.
 
 `protocol` names the words.
 """
@@ -16,9 +16,9 @@ from __future__ import annotations
 import ctypes
 import functools
 from collections.abc import Callable
+from typing import Any
 
 from numba import njit, types
-from numba.core.ccallback import CFunc
 
 from fastconv.cpu import protocol, simd
 from fastconv.cpu.program import c_function, run_steps
@@ -31,7 +31,6 @@ _TRIES = 8
 _ODD = 0x1E3779B97F4A7C15
 _MOST_BYTES = 1 << 28  # of workspaces that are kept
 _HEAD = 128  # bytes of a workspace before its first line, and of that line's alignment
-_MEMORY = protocol.ERRORS.index(MemoryError)
 
 
 @njit
@@ -93,7 +92,7 @@ def _find(block, n, schema, characters):
     under_way = _stripe(state, data)
     simd.add_at_once(under_way, 1)
     told = simd.word(state, protocol.TOLD)
-    if simd.word(told, 0) and simd.word(data, protocol.LOCKED):
+    if simd.word(told, 0) and simd.word(data, protocol.CALLER) == protocol.HOLDS_LOCK:
         planning = simd.context_integer(simd.word(state, protocol.VARIABLE))
     else:
         planning = simd.word(told, 1)
@@ -112,7 +111,7 @@ def _find(block, n, schema, characters):
     given = simd.word(data, protocol.Y) != 0
     if found == 0 or (given and _overlap(found, data)):
         missing = simd.word(state, protocol.MISSING)
-        found = simd.called(missing, (block, n, schema, characters))
+        found = simd.asked(missing, (block, n, schema, characters))
     if found == 0:
         simd.add_at_once(under_way, -1)
     return found
@@ -178,34 +177,30 @@ def _run(entry, data):
     """Fill the result of a call and end its being under way: 0, or 1 and an error in its data."""
     state = simd.symbol(SYMBOL)
     how, size = simd.word(entry, protocol.HOW), simd.word(entry, protocol.SPACE)
-    wrong = 0
-    if simd.word(data, protocol.Y) == 0:
-        wrong = 1
-    elif how == protocol.PYTHON:
-        wrong = simd.called(simd.word(state, protocol.WORK), (entry, data)) >> 1
-    else:
+    work, done = simd.word(state, protocol.WORK), protocol.DONE
+    starved = simd.word(data, protocol.Y) == 0
+    if how == protocol.PYTHON and not starved:
+        done = simd.asked(work, (entry, data))
+    elif not starved:
         if simd.word(data, protocol.BIAS) == 0:
             simd.poke(data + 8 * protocol.BIAS, simd.word(entry, protocol.ZEROS))
         workspace = 0
         if size:
             workspace = _take(state, size)
             simd.poke(data + 8 * protocol.WORKSPACE, workspace)
-        if size and workspace == 0:
-            wrong = 1
-        elif how == protocol.ALONE or simd.word(data, protocol.LOCKED) == 0:
-            _run_here(entry, data)
-        else:
-            told = simd.called(simd.word(state, protocol.WORK), (entry, data))
-            if told & 1:
+        starved = size and workspace == 0
+        if not starved:
+            alone = how == protocol.ALONE or simd.word(data, protocol.CALLER) != protocol.HOLDS_LOCK
+            done = protocol.UNDONE if alone else simd.asked(work, (entry, data))
+            if done == protocol.UNDONE:
                 _run_here(entry, data)
-            wrong = told >> 1
         if workspace:
             _give_back(state, workspace)
-    if wrong == 1:
-        simd.poke(data + 8 * protocol.ERROR, _MEMORY)
+    if starved:
+        done = protocol.FAILED
         simd.poke(data + 8 * protocol.MESSAGE, 0)
     simd.add_at_once(_stripe(state, data), -1)
-    return 1 if wrong else 0
+    return done == protocol.FAILED
 
 
 def _drain():
@@ -234,14 +229,13 @@ class Functions:
             for function in (_find, _run, _insert, _drain, _publish)
         ]
         self.find, self.run = self._kept[0].address, self._kept[1].address
-        call = [_callable(made, made.__wrapped__.__code__.co_argcount) for made in self._kept]
-        self.find_entry, _, self.insert, self.drain, self.publish = call
+        self.find_entry, _, self.insert, self.drain, self.publish = map(_callable, self._kept)
 
 
-def _callable(made: CFunc, arguments: int) -> Callable[..., int]:
+def _callable(made: Any) -> Callable[..., int]:
     # The interpreter's lock is kept: none of these takes long, nor waits.
-    prototype = ctypes.PYFUNCTYPE(ctypes.c_int64, *(ctypes.c_int64,) * arguments)
-    called: Callable[..., int] = prototype(made.address)
+    arguments = (ctypes.c_int64,) * made.__wrapped__.__code__.co_argcount
+    called: Callable[..., int] = ctypes.PYFUNCTYPE(ctypes.c_int64, *arguments)(made.address)
     return called
 
 

@@ -211,7 +211,7 @@ class Program:
             self._serially(x, w, y, bias, workspace)
 
     def run_on_threads(self, x: int, w: int, y: int, bias: int, workspace: int) -> bool:
-        """Run on several threads, given the arrays' addresses, and say whether there are several."""
+        """Run on several threads, if there are; say so. Arguments are array objects' addresses."""
         # Asking for the threads also starts them, which a parallel driver from the cache relies on.
         slots = min(threads.allowed(), self._most)
         if slots == 1 or not threads.enter():

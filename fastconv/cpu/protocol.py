@@ -34,10 +34,13 @@ FIRST = 2  #: shapes and strides of the arrays, and the values of the other argu
 # Its data. Addresses of the operands, and of the result, which is 0 unless it was given.
 X, W, Y, BIAS = range(4)
 WORKSPACE = 4
-LOCKED = 5  #: whether the caller holds the interpreter's lock
+CALLER = 5  #: `HOLDS_LOCK`, or `STRANGER`, or 0
 ERROR = 6  #: the place of the error's type in `ERRORS`
-MESSAGE = 7  #: the address of a string, with a reference to it
+MESSAGE = 7  #: the address of a string, with a reference to it; 0 where there is no memory
 DATA_WORDS = 8
+
+HOLDS_LOCK = 1  #: the calling thread holds the interpreter's lock
+STRANGER = 2  #: Python does not know the calling thread, as it does not know those of a `prange`
 
 # An entry: a plan that is ready.
 SHAPE, STRIDES, MOST_AXES = 0, 5, 5  #: of the result
@@ -53,5 +56,10 @@ WORDS, KEY = 24, 25  #: how many words tell this call from others, and these wor
 ALONE = 0  #: on the calling thread
 THREADS = 1  #: on several threads, if the caller may start them
 PYTHON = 2  #: by Python
+
+# What `WORK` returns.
+FAILED = 0  #: the data tell of an error
+UNDONE = 1  #: the caller is to run the entry on its own thread
+DONE = 2
 
 ERRORS = (TypeError, ValueError, MemoryError, RuntimeError, KeyboardInterrupt)

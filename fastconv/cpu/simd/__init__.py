@@ -72,7 +72,7 @@ from fastconv.cpu.simd.phases import (
 from fastconv.cpu.simd.shared import (
     add_at_once,
     allocate,
-    called,
+    asked,
     context_integer,
     exchange,
     free,
@@ -132,8 +132,8 @@ __all__ = [
     "add_tile",
     "address_of",
     "allocate",
+    "asked",
     "call",
-    "called",
     "clear_bytes",
     "context_integer",
     "convert",

@@ -6,7 +6,6 @@ has `FIND` look for an entry, makes an array for the result and has `RUN` fill i
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
@@ -19,7 +18,7 @@ from numba.np.arrayobj import make_array, populate_array
 from fastconv.cpu import protocol
 from fastconv.cpu.simd.emit import I64, as_pointer
 from fastconv.cpu.simd.memory import word
-from fastconv.cpu.simd.shared import called_at, external, holds_lock, text_at
+from fastconv.cpu.simd.shared import called_at, caller, external, text_at
 
 _LINE = 64  # bytes of a cache line: results start on one
 
@@ -48,7 +47,7 @@ def entry_call(schema: str, key: int, result: types.Type | None) -> Any:
             given = list(zip(arrays, cgutils.unpack_tuple(b, args[0]), strict=True))
             bias = None
             if isinstance(arrays[2], types.Array) and arrays[2].layout != "C":
-                bias = arrays[2].copy(layout="C", readonly=False, aligned=True)
+                bias = types.Array(arrays[2].dtype, arrays[2].ndim, "C")
                 made = context.compile_internal(b, _copied, bias(arrays[2]), [given[2][1]])
                 given[2] = bias, made
             words: list[ir.Value] = []
@@ -100,12 +99,13 @@ def _written(
         if isinstance(kind, types.Array):
             address = b.ptrtoint(make_array(kind)(context, b, value).data, I64)
         _store(b, data, place, address)
-    _store(b, data, protocol.LOCKED, holds_lock(b))
+    _store(b, data, protocol.MESSAGE, I64(0))
+    _store(b, data, protocol.CALLER, caller(b, protocol.HOLDS_LOCK, protocol.STRANGER))
     return block, data
 
 
 def _flat(context: Any, b: ir.IRBuilder, kind: types.Type, value: ir.Value) -> list[ir.Value]:
-    """The numbers in a value as words, in order; names and None, which its type tells, have none."""
+    """The numbers in a value as words, in order; strings and None have none."""
     if isinstance(kind, types.BaseTuple):
         items = zip(kind, cgutils.unpack_tuple(b, value, len(kind)), strict=True)
         return [word for inner, item in items for word in _flat(context, b, inner, item)]
@@ -155,7 +155,7 @@ def _load(b: ir.IRBuilder, pointer: ir.Value, place: int) -> ir.Value:
 def _refuse(data):
     """Raise the error that a call's data tell of."""
     kind, message = word(data, protocol.ERROR), word(data, protocol.MESSAGE)
-    if kind == 2 and message == 0:
+    if message == 0:
         raise MemoryError("there is no memory for the result or for the workspace")
     text = text_at(message)
     if kind == 0:

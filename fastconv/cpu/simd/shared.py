@@ -1,4 +1,4 @@
-"""Memory that several threads use at once, and what may be asked of the interpreter without a lock."""
+"""Memory that several threads use at once, and what threads without a lock may ask Python."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ def called_at(b: ir.IRBuilder, address: ir.Value, arguments: list[ir.Value]) -> 
     return b.call(as_pointer(b, address, prototype), arguments)
 
 
-def holds_lock(b: ir.IRBuilder) -> ir.Value:
-    """1 where the calling thread holds the interpreter's lock, else 0.
+def caller(b: ir.IRBuilder, holds_lock: int, stranger: int) -> ir.Value:
+    """What the calling thread is: holding the interpreter's lock, unknown to Python, or neither: 0.
 
-    A thread that Python does not know holds none, whatever `PyGILState_Check` says once there have
-    been subinterpreters.
+    `PyGILState_Check` alone will not do: once there have been subinterpreters, it says of any
+    thread that it holds the lock.
     """
-    known = b.call(c_function(b, "PyGILState_GetThisThreadState", _ANY), [])
+    state = b.call(c_function(b, "PyGILState_GetThisThreadState", _ANY), [])
     holds = b.call(c_function(b, "PyGILState_Check", I32), [])
-    both = b.and_(cgutils.is_not_null(b, known), b.icmp_signed("!=", holds, I32(0)))
-    return b.zext(both, I64)
+    known = b.select(b.icmp_signed("!=", holds, I32(0)), I64(holds_lock), I64(0))
+    return b.select(cgutils.is_null(b, state), I64(stranger), known)
 
 
 @intrinsic(prefer_literal=True)
@@ -54,11 +54,23 @@ def symbol(typingctx, name):
 
 
 @intrinsic
-def called(typingctx, function, arguments):
-    """What the C function at address ``function`` returns, given a tuple of 64-bit integers."""
+def asked(typingctx, function, arguments):
+    """What a C function that runs Python returns, given a tuple of 64-bit integers.
+
+    It is called with the interpreter's lock. An error that this thread has set before, as Numba
+    does within a parallel loop and then goes on, is put aside meanwhile.
+    """
 
     def codegen(context, b, signature, args):
-        return called_at(b, args[0], cgutils.unpack_tuple(b, args[1], len(arguments)))
+        api = context.get_python_api(b)
+        lock = api.gil_ensure()
+        error = [cgutils.alloca_once(b, api.pyobj) for _ in range(3)]
+        b.call(c_function(b, "PyErr_Fetch", ir.VoidType(), *(e.type for e in error)), error)
+        answer = called_at(b, args[0], cgutils.unpack_tuple(b, args[1], len(arguments)))
+        put_back = c_function(b, "PyErr_Restore", ir.VoidType(), *[api.pyobj] * 3)
+        b.call(put_back, [b.load(e) for e in error])
+        api.gil_release(lock)
+        return answer
 
     return types.int64(types.int64, arguments), codegen
 

@@ -1,0 +1,94 @@
+"""The table in which compiled code finds entries, and their lives."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any
+
+import numpy as np
+
+from ..cpu import entries, protocol
+from .plans import Entry
+
+
+class _Generation:
+    """A table and the entries in it."""
+
+    def __init__(self) -> None:
+        self.table = np.zeros(entries.TABLE_WORDS, np.int64)
+        self.entries: dict[tuple[int, ...], Entry] = {}
+        self.seen_by = set(range(protocol.MOST_STRIPES))  # stripes whose calls may have seen it
+
+
+class Known:
+    """Entries by what tells calls from each other. One thread at a time.
+
+    Parameters
+    ----------
+    block : int
+        The address of the block that compiled code knows by its name.
+    """
+
+    def __init__(self, block: int) -> None:
+        self._block = block
+        self._functions = entries.functions()
+        self._by_address: dict[int, Entry] = {}  # of every generation
+        self._retired: list[_Generation] = []
+        self._now = _Generation()
+        self._publish(protocol.TABLE, self._now.table.ctypes.data)
+        self._publish(protocol.RUN, self._functions.run)
+        self._publish(protocol.FIND, self._functions.find)
+        self.find_compiled = self._functions.find_entry  #: as compiled code finds an entry
+
+    def __len__(self) -> int:
+        """How many entries are in memory, those included that calls under way still have."""
+        return len(self._by_address)
+
+    def get(self, key: tuple[int, ...]) -> Entry | None:
+        """The entry of a call, if there is one."""
+        return self._now.entries.get(key)
+
+    def at(self, address: int) -> Entry:
+        """The entry at an address."""
+        return self._by_address[address]
+
+    def add(self, key: tuple[int, ...], entry: Entry) -> None:
+        """Let compiled code find an entry, among the latest ones."""
+        if len(self._now.entries) >= entries.MOST:
+            self._start_generation()
+        self._now.entries[key] = self._by_address[entry.address] = entry
+        self._functions.insert(self._now.table.ctypes.data, entry.address)
+
+    def forget(self) -> None:
+        """Let compiled code find none, and free the workspaces that it keeps."""
+        self._start_generation()
+        self._functions.drain()
+
+    def _start_generation(self) -> None:
+        self._retired.append(self._now)
+        self._now = _Generation()
+        self._publish(protocol.TABLE, self._now.table.ctypes.data)
+        self._sweep()
+
+    def _sweep(self) -> None:
+        """Free entries of earlier generations that no call can still have.
+
+        A call counts in one of several stripes from before it reads the table until it has run. A
+        stripe that is found empty after a table was replaced will not see that table again.
+        """
+        counts = words_at(self._block, protocol.STATE_WORDS)[protocol.STRIPES :: protocol.LINE]
+        empty = {i for i, count in enumerate(counts) if count == 0}
+        for generation in self._retired:
+            generation.seen_by -= empty
+            if not generation.seen_by:
+                for entry in generation.entries.values():
+                    del self._by_address[entry.address]
+        self._retired = [generation for generation in self._retired if generation.seen_by]
+
+    def _publish(self, place: int, number: int) -> None:
+        self._functions.publish(self._block + 8 * place, number)
+
+
+def words_at(address: int, count: int) -> Any:
+    """The 64-bit integers at an address, to be read and written."""
+    return (ctypes.c_int64 * count).from_address(address)
