@@ -109,7 +109,7 @@ class Answers:
         made = plans.Entry(schema, given, key)
         if entry is not None:  # made again only to be checked: its result may overlap an operand
             return entry
-        known.add(key, made)
+        known.add(key, made, ctypes.addressof(data))
         return made
 
     def _work(self, address: int, data_at: int) -> int:

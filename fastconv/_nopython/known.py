@@ -52,32 +52,38 @@ class Known:
         """The entry at an address."""
         return self._by_address[address]
 
-    def add(self, key: tuple[int, ...], entry: Entry) -> None:
-        """Let compiled code find an entry, among the latest ones."""
+    def add(self, key: tuple[int, ...], entry: Entry, data: int) -> None:
+        """Let compiled code find an entry, among the latest ones.
+
+        ``data`` is the address of those of the call that it is for.
+        """
         if len(self._now.entries) >= entries.MOST:
             self._start_generation()
+        if self._retired:
+            self._sweep(entries.stripe(data))
         self._now.entries[key] = self._by_address[entry.address] = entry
         self._functions.insert(self._now.table.ctypes.data, entry.address)
 
     def forget(self) -> None:
         """Let compiled code find none, and free the workspaces that it keeps."""
         self._start_generation()
+        self._sweep()
         self._functions.drain()
 
     def _start_generation(self) -> None:
         self._retired.append(self._now)
         self._now = _Generation()
         self._publish(protocol.TABLE, self._now.table.ctypes.data)
-        self._sweep()
 
-    def _sweep(self) -> None:
+    def _sweep(self, own: int | None = None) -> None:
         """Free entries of earlier generations that no call can still have.
 
         A call counts in one of several stripes from before it reads the table until it has run. A
-        stripe that is found empty after a table was replaced will not see that table again.
+        stripe that is found empty after a table was replaced will not see that table again. In the
+        stripe ``own`` counts the call that is being answered, and has no entry yet.
         """
         counts = words_at(self._block, protocol.STATE_WORDS)[protocol.STRIPES :: protocol.LINE]
-        empty = {i for i, count in enumerate(counts) if count == 0}
+        empty = {i for i, count in enumerate(counts) if count == (i == own)}
         for generation in self._retired:
             generation.seen_by -= empty
             if not generation.seen_by:

@@ -33,11 +33,18 @@ _MOST_BYTES = 1 << 28  # of workspaces that are kept
 _HEAD = 128  # bytes of a workspace before its first line, and of that line's alignment
 
 
+def stripe(data: int) -> int:
+    """Which of the counts of calls under way counts one, by where its caller's stack is."""
+    return (data >> 12 ^ data >> 20) & protocol.MOST_STRIPES - 1
+
+
+_stripe = njit(stripe)
+
+
 @njit
-def _stripe(state, data):
-    """The address of one of the counts of calls under way, by where the caller's stack is."""
-    number = (data >> 12 ^ data >> 20) & protocol.MOST_STRIPES - 1
-    return state + 8 * (protocol.STRIPES + protocol.LINE * number)
+def _under_way(state, data):
+    """The address of the count in which a call counts."""
+    return state + 8 * (protocol.STRIPES + protocol.LINE * _stripe(data))
 
 
 @njit
@@ -89,7 +96,7 @@ def _find(block, n, schema, characters):
     """
     state = simd.symbol(SYMBOL)
     data = block + 8 * n
-    under_way = _stripe(state, data)
+    under_way = _under_way(state, data)
     simd.add_at_once(under_way, 1)
     told = simd.word(state, protocol.TOLD)
     if simd.word(told, 0) and simd.word(data, protocol.CALLER) == protocol.HOLDS_LOCK:
@@ -199,7 +206,7 @@ def _run(entry, data):
     if starved:
         done = protocol.FAILED
         simd.poke(data + 8 * protocol.MESSAGE, 0)
-    simd.add_at_once(_stripe(state, data), -1)
+    simd.add_at_once(_under_way(state, data), -1)
     return done == protocol.FAILED
 
 
