@@ -36,6 +36,10 @@ class Known:
         self._retired: list[_Generation] = []
         self._now = _Generation()
         self._publish(protocol.TABLE, self._now.table.ctypes.data)
+        self._publish(protocol.ALLOCATOR, self._functions.new_result)
+        self._publish(protocol.ALLOCATOR + 2, self._functions.free_result)
+        self._publish(protocol.ALLOCATOR + 3, block)
+        self._publish(protocol.LARGE, self._functions.large)
         self._publish(protocol.RUN, self._functions.run)
         self._publish(protocol.FIND, self._functions.find)
         self.find_compiled = self._functions.find_entry  #: as compiled code finds an entry

@@ -20,7 +20,7 @@ from typing import Any
 
 from numba import njit, types
 
-from fastconv.cpu import protocol, simd
+from fastconv.cpu import protocol, simd, spaces
 from fastconv.cpu.program import c_function, run_steps
 from fastconv.cpu.protocol import SYMBOL
 
@@ -29,8 +29,7 @@ _SLOTS = 4 * MOST
 TABLE_WORDS = 2 * _SLOTS  #: of each slot: a hash, and the address of its entry
 _TRIES = 8
 _ODD = 0x1E3779B97F4A7C15
-_MOST_BYTES = 1 << 28  # of workspaces that are kept
-_HEAD = 128  # bytes of a workspace before its first line, and of that line's alignment
+_ANY = 1 << 62  # a workspace may have more than it needs
 
 
 def stripe(data: int) -> int:
@@ -137,41 +136,6 @@ def _insert(table, entry):
 
 
 @njit
-def _take(state, size):
-    """The address of a workspace of ``size`` bytes on a cache line, or 0."""
-    for i in range(protocol.MOST_SPACES):
-        place = state + 8 * (protocol.SPACES + i)
-        if simd.word(place, 0):
-            space = simd.exchange(place, 0)
-            if space:
-                held = simd.word(space - 16, 0)
-                simd.add_at_once(state + 8 * protocol.KEPT, -held)
-                if held >= size:
-                    return space
-                _give_back(state, space)
-    start = simd.allocate(size + _HEAD)
-    if start == 0:
-        return 0
-    space = start + _HEAD & ~63
-    simd.poke(space - 8, start)
-    simd.poke(space - 16, size)
-    return space
-
-
-@njit
-def _give_back(state, space):
-    """Keep a workspace for later calls, if there is a place for it."""
-    size = simd.word(space - 16, 0)
-    if simd.add_at_once(state + 8 * protocol.KEPT, size) + size <= _MOST_BYTES:
-        for i in range(protocol.MOST_SPACES):
-            place = state + 8 * (protocol.SPACES + i)
-            if simd.word(place, 0) == 0 and simd.replace_zero(place, space):
-                return
-    simd.add_at_once(state + 8 * protocol.KEPT, -size)
-    simd.free(simd.word(space - 8, 0))
-
-
-@njit
 def _run_here(entry, data):
     """Run an entry's steps on this thread."""
     steps, count = simd.word(entry, protocol.TABLE_OF_STEPS), simd.word(entry, protocol.STEPS)
@@ -191,9 +155,10 @@ def _run(entry, data):
     elif not starved:
         if simd.word(data, protocol.BIAS) == 0:
             simd.poke(data + 8 * protocol.BIAS, simd.word(entry, protocol.ZEROS))
-        workspace = 0
+        workspace = pool = 0
         if size:
-            workspace = _take(state, size)
+            pool = state + 8 * protocol.WORKSPACES
+            workspace = spaces.take(pool, protocol.MOST_WORKSPACES, size, _ANY)
             simd.poke(data + 8 * protocol.WORKSPACE, workspace)
         starved = size and workspace == 0
         if not starved:
@@ -202,7 +167,7 @@ def _run(entry, data):
             if done == protocol.UNDONE:
                 _run_here(entry, data)
         if workspace:
-            _give_back(state, workspace)
+            spaces.give_back(pool, protocol.MOST_WORKSPACES, workspace)
     if starved:
         done = protocol.FAILED
         simd.poke(data + 8 * protocol.MESSAGE, 0)
@@ -210,14 +175,29 @@ def _run(entry, data):
     return done == protocol.FAILED
 
 
+def _large(size):
+    """The address of Numba's record of ``size`` new bytes, or 0; it gives them back by itself."""
+    allocator = simd.symbol(SYMBOL) + 8 * protocol.ALLOCATOR
+    return simd.managed_memory(size, allocator)
+
+
+def _new_result(size, state):
+    """Memory for a large result: a block much longer would be lost to others while that lives."""
+    pool = state + 8 * protocol.RESULTS
+    return spaces.take(pool, protocol.MOST_RESULTS, size, size + (size >> 3))
+
+
+def _free_result(block, state):
+    """Keep the memory of a large result that is gone."""
+    spaces.give_back(state + 8 * protocol.RESULTS, protocol.MOST_RESULTS, block)
+    return 0
+
+
 def _drain():
-    """Free the workspaces that are kept."""
+    """Free the memory that is kept."""
     state = simd.symbol(SYMBOL)
-    for i in range(protocol.MOST_SPACES):
-        space = simd.exchange(state + 8 * (protocol.SPACES + i), 0)
-        if space:
-            simd.add_at_once(state + 8 * protocol.KEPT, -simd.word(space - 16, 0))
-            simd.free(simd.word(space - 8, 0))
+    spaces.drain(state + 8 * protocol.WORKSPACES, protocol.MOST_WORKSPACES)
+    spaces.drain(state + 8 * protocol.RESULTS, protocol.MOST_RESULTS)
     return 0
 
 
@@ -233,10 +213,18 @@ class Functions:
     def __init__(self) -> None:
         self._kept = [
             c_function(function, (types.int64,) * function.__code__.co_argcount, types.int64)
-            for function in (_find, _run, _insert, _drain, _publish)
+            for function in (
+                *(_find, _insert, _drain, _publish),
+                *(_run, _large, _new_result, _free_result),
+            )
         ]
-        self.find, self.run = self._kept[0].address, self._kept[1].address
-        self.find_entry, _, self.insert, self.drain, self.publish = map(_callable, self._kept)
+        self.find_entry, self.insert, self.drain, self.publish = map(_callable, self._kept[:4])
+        self.find = self._kept[0].address
+        self.run, self.large, self.new_result, self.free_result = (
+            made.address for made in self._kept[4:]
+        )
+        # Arrays that outlive all modules give their memory back by these functions.
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._kept))
 
 
 def _callable(made: Any) -> Callable[..., int]:

@@ -2,10 +2,10 @@
 
 A user's function that calls fastconv is kept on disk with all that was compiled into it, and may
 meet a later version of this package. So only three things are compiled into it: the name of one
-block of memory, `SYMBOL`; the places there of two functions' addresses, `FIND` and `RUN`; and the
-places of what it exchanges with them. Whoever changes any of these gives the block another name and
-leaves one of the old name whose `FIND` refuses: machine code that looks for a name that is gone
-would end the process.
+block of memory, `SYMBOL`; the places there of the addresses of three functions, `FIND`, `RUN` and
+`LARGE`; and the places of what it exchanges with them. Whoever changes any of these gives the block
+another name and leaves one of the old name whose `FIND` refuses: machine code that looks for a name
+that is gone would end the process.
 """
 
 SYMBOL = "fastconv_nopython_1"
@@ -13,16 +13,20 @@ SYMBOL = "fastconv_nopython_1"
 # The block.
 FIND = 0  #: (block, length, schema, characters) -> the address of an entry, or 0 and an error
 RUN = 1  #: (entry, data) -> 0, or 1 and an error
+LARGE = 2  #: bytes -> the address of Numba's record of new memory, or 0: for results of 1 MiB on
+LARGE_BYTES = 1 << 20
 # The rest of it is for this package's own functions.
-TABLE = 2  #: the address of the table of known calls
-MISSING = 3  #: asks Python for an entry
-WORK = 4  #: asks Python to run an entry, or to start threads for it
-VARIABLE = 5  #: the address of the context variable that holds how to plan
-TOLD = 6  #: the address of `options.told`: whether to ask that variable, and what holds without it
-KEPT = 7  #: bytes of all workspaces that are kept
-SPACES = 16  #: from here on: the workspaces kept
-MOST_SPACES = 16
-STRIPES = 32  #: from here on: in a cache line each, counts of calls under way
+TABLE = 3  #: the address of the table of known calls
+MISSING = 4  #: asks Python for an entry
+WORK = 5  #: asks Python to run an entry, or to start threads for it
+VARIABLE = 6  #: the address of the context variable that holds how to plan
+TOLD = 7  #: the address of `options.told`: whether to ask that variable, and what holds without it
+ALLOCATOR = 8  #: from here on: what Numba calls an external allocator
+WORKSPACES = 16  #: from here on: a pool of `spaces`
+MOST_WORKSPACES = 16
+RESULTS = 40  #: from here on: the same for large results
+MOST_RESULTS = 64
+STRIPES = 112  #: from here on: in a cache line each, counts of calls under way
 MOST_STRIPES = 32
 LINE = 8  # words of a cache line
 STATE_WORDS = STRIPES + MOST_STRIPES * LINE

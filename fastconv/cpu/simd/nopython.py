@@ -124,14 +124,24 @@ def _new_array(context: Any, b: ir.IRBuilder, kind: types.Array, entry: ir.Value
     size = _load_at(b, entry, protocol.BYTES)
     shape = [_load_at(b, entry, protocol.SHAPE + i) for i in range(kind.ndim)]
     strides = [_load_at(b, entry, protocol.STRIDES + i) for i in range(kind.ndim)]
-    memory = context.nrt.meminfo_alloc_aligned_unchecked(b, size, _LINE)
-    array = make_array(kind)(context, b)
-    pointee = context.get_data_type(kind.dtype)
-    start = cgutils.alloca_once_value(b, cgutils.get_null_value(pointee.as_pointer()))
+    held = cgutils.alloca_once(b, cgutils.voidptr_t)
+    start = cgutils.alloca_once_value(b, I64(0))
+    large = b.icmp_signed(">=", size, I64(protocol.LARGE_BYTES))
+    with b.if_else(large, likely=False) as (then, otherwise):
+        with then:
+            make = _load(b, external(b, protocol.SYMBOL), protocol.LARGE)
+            record = called_at(b, make, [b.add(size, I64(_LINE))])
+            b.store(b.inttoptr(record, cgutils.voidptr_t), held)
+        with otherwise:
+            b.store(context.nrt.meminfo_alloc_aligned_unchecked(b, size, _LINE), held)
+    memory = b.load(held)
     with cgutils.if_likely(b, cgutils.is_not_null(b, memory)):
-        b.store(b.bitcast(context.nrt.meminfo_data(b, memory), pointee.as_pointer()), start)
-    itemsize = context.get_abi_sizeof(pointee)
-    populate_array(array, b.load(start), shape, strides, itemsize, memory)
+        first = b.ptrtoint(context.nrt.meminfo_data(b, memory), I64)
+        b.store(b.and_(b.add(first, I64(_LINE - 1)), I64(-_LINE)), start)
+    pointee = context.get_data_type(kind.dtype)
+    data = b.inttoptr(b.load(start), pointee.as_pointer())
+    array = make_array(kind)(context, b)
+    populate_array(array, data, shape, strides, context.get_abi_sizeof(pointee), memory)
     return array
 
 

@@ -151,6 +151,21 @@ def free(typingctx, address):
 
 
 @intrinsic
+def managed_memory(typingctx, size, allocator):
+    """The address of Numba's record of new memory, or 0, by the external allocator at an address.
+
+    See numba/core/runtime/nrt_external.h: that allocator's four words, and the table of functions
+    of which this calls the second, ``allocate_external``.
+    """
+
+    def codegen(context, b, signature, args):
+        table = b.call(c_function(b, "NRT_get_api", I64.as_pointer()), [])
+        return called_at(b, b.load(b.gep(table, [I64(1)])), args)
+
+    return types.int64(types.int64, types.int64), codegen
+
+
+@intrinsic
 def context_integer(typingctx, variable):
     """The integer that the context variable at an address holds in the caller's context.
 
