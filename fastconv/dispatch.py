@@ -77,6 +77,8 @@ def open_call(
 def clear_cache() -> None:
     """Forget all plans and free the memory kept between calls; kernels on disk stay.
 
+    Plans that a call in another thread still uses are freed when it has ended.
+
     Kept are workspaces, and what large results (of 1 MiB or more) leave when they are gone, for
     the next results of their size: at most 256 MiB of either.
     """

@@ -1,6 +1,7 @@
 """The public functions in nopython code: inside ``@numba.njit``, alone or within ``prange``.
 
-Nothing of this need be imported: with fastconv imported, Numba knows its functions.
+Nothing of this need be imported: with fastconv imported, Numba knows ``fastconv.conv2d`` and its
+kin. They are the same functions here, for those who like to say that it is nopython code they mean.
 """
 
 # ruff: noqa: A002 - PyTorch calls an argument input
