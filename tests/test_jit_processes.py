@@ -90,6 +90,7 @@ assert after(x, x).item() == 9
 
 def test_entry_point_imports_nothing() -> None:
     run_script("""
+import sys
 before = set(sys.modules)
 import _fastconv_numba
 _fastconv_numba.init()
@@ -106,6 +107,7 @@ def test_entry_point_is_declared_and_installed() -> None:
     if "_fastconv_numba:init" not in installed:
         pytest.skip("this copy of fastconv is not installed")
     run_script("""
+import sys
 import numba
 numba.njit(lambda x: x)(1)
 assert "_fastconv_numba" in sys.modules
@@ -341,6 +343,7 @@ def test_errors_in_a_loop_are_shown() -> None:
     """Numba drops errors of threads that Python does not know: here they can be seen at least."""
     printed = run_script(
         """
+import sys
 import numpy as np
 from numba import njit, prange
 import fastconv
