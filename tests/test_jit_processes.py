@@ -132,15 +132,15 @@ def ramps(x, w, out):
 
 x = np.arange(3600, dtype=np.float64).reshape(1, 1, 60, 60)
 w = np.arange(9, dtype=np.float64).reshape(1, 1, 3, 3)
-out = np.full(200, np.nan)
+out = np.full(80, np.nan)
 expected = [
     fastconv.conv2d(x[:, :, : 3 + i // 4, : 3 + i // 4 + i % 2], w, padding=2).sum()
-    for i in range(200)
+    for i in range(80)
 ]
 for _ in range(3):
     ramps(x, w, out)
     np.testing.assert_array_equal(out, expected)
-    assert answers.kept() == 100
+    assert answers.kept() == 40
     out[:] = np.nan
 fastconv.clear_cache()
 assert answers.kept() == 0
@@ -202,8 +202,8 @@ def padded(x, w, before, after):
 
 x, w = np.arange(3.0).reshape(1, 1, 3), np.ones((1, 1, 1))
 for round in range(2):
-    for before in range(40):
-        for after in range(40):
+    for before in range(34):
+        for after in range(34):
             y = padded(x, w, before, after)
             assert y.shape == (1, 1, 3 + before + after)
             assert y[0, 0, before + 1] == 1 and y[0, 0, before + 2] == 2

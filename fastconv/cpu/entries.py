@@ -34,7 +34,8 @@ _ANY = 1 << 62  # a workspace may have more than it needs
 
 def stripe(data: int) -> int:
     """Which of the counts of calls under way counts one, by where its caller's stack is."""
-    return (data >> 12 ^ data >> 20) & protocol.MOST_STRIPES - 1
+    page = data >> 12  # stacks of threads may lie any power of 2 apart
+    return (page ^ page >> 5 ^ page >> 10 ^ page >> 15) & protocol.MOST_STRIPES - 1
 
 
 _stripe = njit(stripe)

@@ -71,9 +71,13 @@ def entry_call(schema: str, key: int, result: types.Type | None) -> Any:
                 y = _new_array(context, b, result, entry)
                 _store(b, data, protocol.Y, b.ptrtoint(y.data, I64))
             status = called_at(b, _load(b, state, protocol.RUN), [entry, data])
+            failed = b.icmp_signed("!=", status, I64(0))
             if bias is not None:
                 context.nrt.decref(b, *given[2])
-            check(b.icmp_signed("!=", status, I64(0)))
+            if result is not None:
+                with b.if_then(failed, likely=False):
+                    context.nrt.decref(b, result, y._getvalue())
+            check(failed)
             if result is not None:
                 return impl_ret_new_ref(context, b, returned, y._getvalue())
             return impl_ret_borrowed(context, b, returned, given[3][1])
