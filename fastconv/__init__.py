@@ -1,5 +1,6 @@
 """Convolution kernels compiled by Numba, with PyTorch's signatures, on NumPy and CUDA arrays."""
 
+from . import jit  # noqa: F401 - tells Numba of the functions
 from .backward import convolution_backward
 from .columns import fold, unfold
 from .dispatch import clear_cache

@@ -6,6 +6,7 @@ import sys
 from typing import Any, Protocol
 
 from . import devices, host
+from ._nopython.answers import answers
 from .geometry import ConvGeometry
 
 ALGORITHMS = host.ALGORITHMS
@@ -76,10 +77,13 @@ def open_call(
 def clear_cache() -> None:
     """Forget all plans and free the memory kept between calls; kernels on disk stay.
 
+    Plans that a call in another thread still uses are freed when it has ended.
+
     Kept are workspaces, and what large results (of 1 MiB or more) leave when they are gone, for
     the next results of their size: at most 256 MiB of either.
     """
     host.forget()
+    answers.forget()
     device = sys.modules.get("fastconv.cuda.call")
     if device is not None:
         device.forget()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache, partial
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -95,6 +95,33 @@ class HostCall:
         activation: str | None = None,
     ) -> Array:
         """Check what only the geometry tells, and return the result of a pass."""
+        checked = self.checked(pass_name, g, source, weights, algorithm, activation)
+        made = compute(checked)
+        if self._out is not None:
+            return self._out
+        given, result, bias = self._arrays[source], checked.result, checked.bias
+        plain = bias is None or bias.flags.c_contiguous
+        if made is not None and plain and self._kind != "backward":
+            # Later calls like this one go straight to the program that this one ran.
+            zeros = None if pass_name in _OF_WEIGHTS else checked.start
+            ready = calls.ReadyCall(made, result, zeros)
+            how, w = options.current().planning, checked.w
+            rank, *settings, _, extra = self._arguments
+            calls.known.remember(
+                ready, self._kind, how, given, w, bias, rank, tuple(settings), algorithm, extra
+            )
+        return result
+
+    def checked(
+        self,
+        pass_name: str,
+        g: ConvGeometry,
+        source: str,
+        weights: str,
+        algorithm: str,
+        activation: str | None = None,
+    ) -> Pass:
+        """Check what only the geometry tells: a pass that can be computed, and where it goes."""
         given, w = self._arrays[source], self._arrays[weights]
         reference = next(iter(self._arrays.values()))
         bias = checked_bias(self._bias, g.C if pass_name == "input_gradient" else g.K, reference)
@@ -107,22 +134,9 @@ class HostCall:
         batched = given.ndim == g.rank + 2
         x = given if batched else given[np.newaxis]
         y = self._target(pass_name, g, x, bias, batched)
-        conjugated = self._conjugated(source, weights)
-        made = compute(pass_name, g, x, w, y, bias, algorithm, activation, conjugated)
-        if self._out is not None:
-            return self._out
+        conjugated = self._conjugated(source, weights) if x.dtype.kind == "c" else ""
         result = y if batched else y[0]
-        plain = bias is None or bias.flags.c_contiguous
-        if made is not None and plain and self._kind != "backward":
-            # Later calls like this one go straight to the program that this one ran.
-            zeros = None if pass_name in _OF_WEIGHTS else _no_bias(y.shape[1], y)
-            ready = calls.ReadyCall(made, result, zeros)
-            how = options.current().planning
-            rank, *settings, _, extra = self._arguments
-            calls.known.remember(
-                ready, self._kind, how, given, w, bias, rank, tuple(settings), algorithm, extra
-            )
-        return result
+        return Pass(pass_name, g, x, w, y, result, bias, algorithm, activation, conjugated)
 
     def bias_gradient(self, source: str) -> Array:
         """The sum over batch and pixels of an output gradient."""
@@ -174,38 +188,54 @@ def result_shape(pass_name: str, g: ConvGeometry) -> tuple[int, ...]:
     }[pass_name]
 
 
-def compute(
-    pass_name: str,
-    g: ConvGeometry,
-    x: Array,
-    w: Array,
-    y: Array,
-    bias: Array | None,
-    algorithm: str,
-    activation: str | None = None,
-    conjugated: str = "",
-) -> Runnable | None:
-    """Fill ``y`` with the pass of source ``x`` and weights, or output gradient, ``w``.
+class Pass(NamedTuple):
+    """A pass whose arguments are checked: operands with a batch axis, and where its result goes.
 
-    Returns the program that did, unless there was nothing to compute.
+    ``x`` is the source, ``w`` the weights or the output gradient; ``result`` is ``y`` as the caller
+    gets it, without a batch axis where the source has none.
     """
-    if not x.size or not y.size:
-        y[...] = 0  # a sum over no images
-        return None
-    if pass_name in _OF_WEIGHTS:
-        start = y  # not read
+
+    name: str
+    g: ConvGeometry
+    x: Array
+    w: Array
+    y: Array
+    result: Array
+    bias: Array | None
+    algorithm: str
+    activation: str | None
+    conjugated: str
+
+    @property
+    def start(self) -> Array:
+        """What sums start from: the bias, contiguous, or zeros; something unread in a gradient."""
+        if self.name in _OF_WEIGHTS:
+            return self.y
+        if self.bias is None:
+            return _zeros(self.y.shape[1], self.y.dtype)
+        return np.ascontiguousarray(self.bias)
+
+    def program(self) -> Runnable | None:
+        """What computes the pass, unless there is nothing to compute."""
+        if not self.x.size or not self.y.size:
+            return None
+        strides = self.x.strides, self.w.strides, self.y.strides
+        arrays = Arrays(element_of(self.x.dtype), *strides, self.conjugated, self.activation)
+        algorithm = self.algorithm
+        if algorithm == "auto" and options.current().autotune:
+            operands = self.x, self.w, self.y, self.start
+            algorithm = _timed(self.name, self.g, arrays, operands)
+        return plan(self.name, self.g, arrays, algorithm, options.current().winograd).program
+
+
+def compute(checked: Pass) -> Runnable | None:
+    """Fill the array of a pass; return the program that did, unless there was none to compute."""
+    program = checked.program()
+    if program is None:
+        checked.y[...] = 0  # a sum over no images
     else:
-        start = _no_bias(y.shape[1], y) if bias is None else np.ascontiguousarray(bias)
-    if x.dtype.kind != "c":
-        conjugated = ""
-    strides = x.strides, w.strides, y.strides
-    arrays = Arrays(element_of(x.dtype), *strides, conjugated, activation)
-    winograd = options.current().winograd
-    if algorithm == "auto" and options.current().autotune:
-        algorithm = _timed(pass_name, g, arrays, (x, w, y, start))
-    made = plan(pass_name, g, arrays, algorithm, winograd).program
-    made.run(x, w, y, start)
-    return made
+        program.run(checked.x, checked.w, checked.y, checked.start)
+    return program
 
 
 def _timed(
@@ -239,10 +269,6 @@ def plan(pass_name: str, g: ConvGeometry, arrays: Arrays, algorithm: str, winogr
 @lru_cache(maxsize=64)
 def _zeros(length: int, dtype: np.dtype[Any]) -> Array:
     return np.zeros(length, dtype)
-
-
-def _no_bias(channels: int, like: Array) -> Array:
-    return _zeros(channels, like.dtype)
 
 
 def forget() -> None:

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 from . import calls
 from ._arguments import flag, one_of, sizes
-from .dispatch import open_call
+from .dispatch import Call, open_call
 from .geometry import forward_geometry, gradient_geometry, transposed_geometry
 from .options import current
 
@@ -45,13 +45,20 @@ def conv(
     call = open_call("conv", arrays, arguments, bias=bias, out=out, stream=stream)
     if (known := call.repeat()) is not None:
         return known[0]
+    result = checked_conv(call, rank, settings, activation, algorithm)
+    call.keep()
+    return result
+
+
+def checked_conv(
+    call: Call, rank: int, settings: Settings, activation: str | None, algorithm: str
+) -> Any:
+    """What ``call`` makes of a convolution, once its arguments are checked."""
     x, w = call.operands()
     if activation is not None:
         one_of(activation, "activation", ACTIVATIONS)
     g = forward_geometry(x.shape, w.shape, *settings[:4], rank, padding_mode=settings[4])
-    result = call.run("forward", g, "input", "weight", algorithm, activation)
-    call.keep()
-    return result
+    return call.run("forward", g, "input", "weight", algorithm, activation)
 
 
 def conv_transpose(
@@ -77,11 +84,18 @@ def conv_transpose(
     call = open_call("conv_transpose", arrays, arguments, bias=bias, out=out, stream=stream)
     if (known := call.repeat()) is not None:
         return known[0]
-    x, w = call.operands()
-    g = transposed_geometry(x.shape, w.shape, *settings[:5], rank, settings[5])
-    result = call.run("input_gradient", g, "input", "weight", algorithm)
+    result = checked_conv_transpose(call, rank, settings, algorithm)
     call.keep()
     return result
+
+
+def checked_conv_transpose(
+    call: Call, rank: int, settings: TransposedSettings, algorithm: str
+) -> Any:
+    """What ``call`` makes of a transposed convolution, once its arguments are checked."""
+    x, w = call.operands()
+    g = transposed_geometry(x.shape, w.shape, *settings, rank)
+    return call.run("input_gradient", g, "input", "weight", algorithm)
 
 
 def weight_gradient(
@@ -111,12 +125,19 @@ def weight_gradient(
     call = open_call(kind, arrays, arguments, out=out, stream=stream)
     if (known := call.repeat()) is not None:
         return known[0]
+    result = checked_weight_gradient(call, kind, rank, weight_size, settings, algorithm)
+    call.keep()
+    return result
+
+
+def checked_weight_gradient(
+    call: Call, kind: str, rank: int, weight_size: Sequence[int], settings: Settings, algorithm: str
+) -> Any:
+    """What ``call`` makes of a weight gradient, or one a sample, once its arguments are checked."""
     x, dy = call.operands()
     size, names = sizes(weight_size, "weight_size"), ("input", "weight_size")
     g = gradient_geometry(x.shape, size, dy.shape, *settings[:4], rank, names, settings[4])
-    result = call.run(kind, g, "input", "grad_output", algorithm)
-    call.keep()
-    return result
+    return call.run(kind, g, "input", "grad_output", algorithm)
 
 
 def input_gradient(
@@ -142,9 +163,16 @@ def input_gradient(
     call = open_call("input_gradient", arrays, arguments, out=out, stream=stream)
     if (known := call.repeat()) is not None:
         return known[0]
+    result = checked_input_gradient(call, rank, input_size, settings, algorithm)
+    call.keep()
+    return result
+
+
+def checked_input_gradient(
+    call: Call, rank: int, input_size: Sequence[int], settings: Settings, algorithm: str
+) -> Any:
+    """What ``call`` makes of an input gradient, once its arguments are checked."""
     w, dy = call.operands()
     size, names = sizes(input_size, "input_size"), ("input_size", "weight")
     g = gradient_geometry(size, w.shape, dy.shape, *settings[:4], rank, names, settings[4])
-    result = call.run("input_gradient", g, "grad_output", "weight", algorithm)
-    call.keep()
-    return result
+    return call.run("input_gradient", g, "grad_output", "weight", algorithm)

@@ -1,12 +1,15 @@
 """Settings for a block of code: worker threads, Winograd, autotuning, number formats."""
 
-from collections.abc import Iterator
+import ctypes
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from ._arguments import flag, integer
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +31,13 @@ class Settings:
 
 _DEFAULTS = Settings()
 _settings = ContextVar("fastconv_settings", default=_DEFAULTS)
+
+# For compiled code, which reads no objects: the same, as `Settings.planning`. Threads without the
+# interpreter's lock have no context: for them stand here whether there have been any settings but
+# the defaults, and those of the block opened last, in whatever thread, of all that are still open.
+planning = ContextVar("fastconv_planning", default=_DEFAULTS.planning)
+told = (ctypes.c_int64 * 2)(0, _DEFAULTS.planning)
+_open: list[Settings] = []
 
 
 def current() -> Settings:
@@ -109,8 +119,32 @@ def options(
 
 @contextmanager
 def _changed(given: dict[str, Any]) -> Iterator[None]:
-    token = _settings.set(replace(current(), **given))
+    settings = replace(current(), **given)
+    token, number = _settings.set(settings), planning.set(settings.planning)
+    _open.append(settings)
+    _tell()
     try:
         yield
     finally:
         _settings.reset(token)
+        planning.reset(number)
+        # By identity: another block's settings may be equal.
+        del _open[next(i for i, other in enumerate(_open) if other is settings)]
+        _tell()
+
+
+def _tell() -> None:
+    told[:] = [1, (_open or [_DEFAULTS])[-1].planning]
+
+
+def run_alone(how: int, function: Callable[..., Result], *arguments: Any) -> Result:
+    """Call a function under settings of which ``how`` is the planning, and on one thread."""
+    flags = (bool(how >> i & 1) for i in range(3))
+    winograd, autotune, bfloat16_bits = flags
+    settings = Settings(
+        threads=1, winograd=winograd, autotune=autotune, bfloat16_bits=bfloat16_bits
+    )
+    context = copy_context()
+    context.run(_settings.set, settings)
+    context.run(planning.set, how)
+    return context.run(function, *arguments)

@@ -83,6 +83,14 @@ def entry(function: Any) -> Callable[..., Any]:
     return made
 
 
+def c_function(function: Callable[..., Any], arguments: tuple[Any, ...], result: Any) -> Any:
+    """A function as a C function of these Numba types, compiled or loaded from disk."""
+    made: Any = CFunc(function, (arguments, result), locals={}, options={"nopython": True})
+    made._cache = _disk_cache(function)
+    made.compile()
+    return made
+
+
 @dataclass(frozen=True, slots=True)
 class Kernel:
     """A compiled kernel, and what keeps it alive."""
@@ -100,10 +108,7 @@ def compiled(factory: Callable[..., Any], *constants: int) -> Kernel:
 
     ``factory.fields`` names the 64-bit constants that the kernel reads at its first argument.
     """
-    function = factory(*constants)
-    kernel: Any = CFunc(function, (_ARGUMENTS, types.void), locals={}, options={"nopython": True})
-    kernel._cache = _disk_cache(function)
-    kernel.compile()
+    kernel = c_function(factory(*constants), _ARGUMENTS, types.void)
     given = inspect.signature(factory).bind(*constants).arguments
     name = f"{factory.__module__.rpartition('.')[2]}.{factory.__name__}"
     fields = factory.fields  # type: ignore[attr-defined]
@@ -209,16 +214,26 @@ class Program:
         workspaces.give_back(workspace)
 
     def _run(self, x: Array, w: Array, y: Array, bias: Array, workspace: Array) -> None:
-        # Asking for the threads also starts them, which a parallel driver from the cache relies on.
-        slots = 1 if self.serial else min(threads.allowed(), self._most)
-        if slots == 1 or not threads.enter():
+        if self.serial or not self.run_on_threads(*map(id, (x, w, y, bias, workspace))):
             self._serially(x, w, y, bias, workspace)
-            return
+
+    def run_on_threads(self, x: int, w: int, y: int, bias: int, workspace: int) -> bool:
+        """Run on several threads, if there are; say so. Arguments are array objects' addresses."""
+        # Asking for the threads also starts them, which a parallel driver from the cache relies on.
+        slots = min(threads.allowed(), self._most)
+        if slots == 1 or not threads.enter():
+            return False
         try:
-            operands = id(x), id(w), id(y), id(bias), id(workspace)
-            _run_parallel(self._table.ctypes.data, len(self.steps), *operands, slots)
+            table, count = self.table
+            _run_parallel(table, count, x, w, y, bias, workspace, slots)
         finally:
             threads.leave()
+        return True
+
+    @property
+    def table(self) -> tuple[int, int]:
+        """The address of the table of steps, for `run_steps`, and how many they are."""
+        return self._table.ctypes.data, len(self.steps)
 
 
 # `x.ctypes.data` costs a microsecond, as much as a whole small convolution. An array object holds
@@ -238,6 +253,14 @@ def _data(array):
     return simd.word(array, ARRAY_DATA)
 
 
+@njit
+def run_steps(steps, count, x, w, y, bias, workspace):
+    """Run steps in order on this thread; ``workspace`` is on a cache line."""
+    for i in range(count):
+        kernel, args = simd.word(steps, 3 * i), simd.word(steps, 3 * i + 1)
+        simd.call(kernel, (args, x, w, y, bias, workspace, 0, 1))
+
+
 @njit(nogil=True)
 def _run_serial(table, x, w, y, bias, workspace):
     table = simd.address_of(table)
@@ -245,9 +268,7 @@ def _run_serial(table, x, w, y, bias, workspace):
     x, w, y = _data(simd.address_of(x)), _data(simd.address_of(w)), _data(simd.address_of(y))
     bias = _data(simd.address_of(bias))
     workspace = (_data(simd.address_of(workspace)) + 63) & ~63
-    for i in range(count):
-        kernel, args = simd.word(steps, 3 * i), simd.word(steps, 3 * i + 1)
-        simd.call(kernel, (args, x, w, y, bias, workspace, 0, 1))
+    run_steps(steps, count, x, w, y, bias, workspace)
 
 
 @njit(nogil=True, parallel=True)

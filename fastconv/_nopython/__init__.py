@@ -1,0 +1,1 @@
+"""What answers calls from nopython code; `fastconv.jit` is what makes Numba know of them."""

@@ -1,0 +1,175 @@
+"""What Python answers to compiled code: an entry for a call that is new, and threads for one.
+
+The functions that compiled code calls get the interpreter's lock from ctypes, on whatever thread
+they are called. An error goes into the call's data, and compiled code raises it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from llvmlite import binding
+
+from ..cpu import protocol
+from ..options import planning, run_alone, told
+
+if TYPE_CHECKING:
+    from .known import Known
+    from .plans import Entry
+
+Result = TypeVar("Result")
+
+_FOREIGN = "machine code for another version of fastconv: remove Numba's cache of the caller"
+
+
+def _callback(function: Callable[..., int], arguments: int) -> Any:
+    return ctypes.CFUNCTYPE(ctypes.c_int64, *(ctypes.c_int64,) * arguments)(function)
+
+
+def _words(address: int, count: int) -> Any:
+    return (ctypes.c_int64 * count).from_address(address)
+
+
+class Answers:
+    """The block that compiled code knows by its name, and what it asks Python for."""
+
+    def __init__(self) -> None:
+        memory = (ctypes.c_int64 * (protocol.STATE_WORDS + protocol.LINE))()
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(memory))  # for as long as the process lives
+        self._block = ctypes.addressof(memory) + 63 & ~63  # on a cache line
+        self._lock = threading.RLock()
+        self._known: Known | None = None  # until compiled code first asks
+        self._callbacks = {
+            protocol.FIND: _callback(self._first, 4),
+            protocol.MISSING: _callback(self._missing, 4),
+            protocol.WORK: _callback(self._work, 2),
+        }
+        state = _words(self._block, protocol.STATE_WORDS)
+        for place, callback in self._callbacks.items():
+            state[place] = ctypes.cast(callback, ctypes.c_void_p).value
+        state[protocol.VARIABLE] = id(planning)
+        state[protocol.TOLD] = ctypes.addressof(told)
+        binding.add_symbol(protocol.SYMBOL, self._block)
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._after_fork)
+
+    def forget(self) -> None:
+        """Forget all plans, and free those that no call under way may have; free workspaces."""
+        with self._lock:
+            if self._known is not None:
+                self._known.forget()
+
+    def kept(self) -> int:
+        """How many plans are in memory."""
+        return 0 if self._known is None else len(self._known)
+
+    def _ready(self) -> Known:
+        """Let compiled functions take over, the first time."""
+        with self._lock:
+            if self._known is None:
+                # Only now is anything compiled, or imported that compiles.
+                self._known = import_module(f"{__package__}.known").Known(self._block)
+            return self._known
+
+    def _first(self, block: int, n: int, schema: int, characters: int) -> int:
+        """The answer to a process' first call: from then on, compiled code looks itself."""
+        with _ErrorsTo(_words(block + 8 * n, protocol.DATA_WORDS)):
+            return self._ready().find_compiled(block, n, schema, characters)
+        return 0
+
+    def _missing(self, block: int, n: int, schema: int, characters: int) -> int:
+        """The address of an entry for a call that compiled code does not know; 0 for an error."""
+        data, address = _words(block + 8 * n, protocol.DATA_WORDS), 0
+        with _ErrorsTo(data):
+            key, text = tuple(_words(block, n)), ctypes.string_at(schema, characters).decode()
+            with self._lock:
+                address = _as_called(key, data, self._entry, key, text, data).address
+        return address
+
+    def _entry(self, key: tuple[int, ...], text: str, data: Any) -> Entry:
+        """The entry for a call: a new one, or one that has no place in the table."""
+        from . import forms, plans
+
+        known = self._ready()
+        entry = known.get(key)
+        if entry is not None and data[protocol.Y] == 0:
+            return entry
+        if key[protocol.SCHEMA] != forms.key(text):
+            raise RuntimeError(_FOREIGN)
+        schema = forms.read(text)
+        places = (protocol.X, protocol.W, protocol.BIAS, protocol.Y)
+        arrays = zip(places, schema.forms[: len(places)], strict=True)
+        present = (data[place] for place, (_, form) in arrays if form is not None)
+        given = forms.values(schema, iter(key[protocol.FIRST :]), present)
+        made = plans.Entry(schema, given, key)
+        if entry is not None:  # made again only to be checked: its result may overlap an operand
+            return entry
+        known.add(key, made, ctypes.addressof(data))
+        return made
+
+    def _work(self, address: int, data_at: int) -> int:
+        """Run an entry, or say that the caller must do so on its own thread."""
+        data, done = _words(data_at, protocol.DATA_WORDS), protocol.FAILED
+        with _ErrorsTo(data):
+            entry = self._ready().at(address)
+            if entry.program is None:
+                _as_called(entry.key, data, entry.fill, data[: protocol.BIAS + 1])
+                done = protocol.DONE
+            else:
+                shared = entry.program.run_on_threads(*_array_objects(data_at))
+                done = protocol.DONE if shared else protocol.UNDONE
+        return done
+
+    def _after_fork(self) -> None:
+        self._lock = threading.RLock()  # a thread that is gone may have held it
+
+
+def _array_objects(data: int) -> list[int]:
+    """Addresses where programs find those of X, W, Y, BIAS and the workspace as array objects'."""
+    from ..cpu.program import ARRAY_DATA
+
+    places = (protocol.X, protocol.W, protocol.Y, protocol.BIAS, protocol.WORKSPACE)
+    return [data + 8 * (place - ARRAY_DATA) for place in places]
+
+
+def _as_called(
+    key: Sequence[int], data: Any, function: Callable[..., Result], *arguments: Any
+) -> Result:
+    """Call a function under the settings of a call from compiled code.
+
+    Without the interpreter's lock it may be in a parallel loop of the caller's: it gets no threads.
+    """
+    if data[protocol.CALLER] == protocol.HOLDS_LOCK:
+        return function(*arguments)
+    return run_alone(key[protocol.PLANNING], function, *arguments)
+
+
+class _ErrorsTo:
+    """Has an error written into a call's data, for compiled code to raise it."""
+
+    def __init__(self, data: Any) -> None:
+        self._data = data
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        if error is None:
+            return False
+        kinds = (i for i, kind in enumerate(protocol.ERRORS) if isinstance(error, kind))
+        number, message = next(kinds, None), str(error)
+        if number is None:
+            number = protocol.ERRORS.index(RuntimeError)
+            message = f"{type(error).__name__}: {message}"
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(message))  # for the one who raises it
+        self._data[protocol.ERROR], self._data[protocol.MESSAGE] = number, id(message)
+        # Numba drops a parallel loop's errors. Passed on to ctypes, `sys.unraisablehook` shows it.
+        return bool(self._data[protocol.CALLER] != protocol.STRANGER)
+
+
+answers = Answers()
