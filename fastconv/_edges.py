@@ -26,7 +26,7 @@ def source(places: _Indices, size: int, mode: str) -> _Indices:
     dcb|abcd|cba.
     """
     if mode == "nearest":
-        return places.clip(0, max(size - 1, 0))
+        return places.clip(0, size - 1)
     if mode == "wrap":
         return places % size
     if mode == "mirror":
@@ -70,8 +70,10 @@ class Edges:
             for start, count in ((-before, before), (size, after)):
                 if count:
                     target = slice(before + start, before + start + count)
-                    taken = source(np.arange(start, start + count), size, mode) + before
-                    read = None if mode == "constant" else (*outer, taken, *inner)
+                    read = None
+                    if mode != "constant":
+                        taken = source(np.arange(start, start + count), size, mode) + before
+                        read = (*outer, taken, *inner)
                     self._slabs.append(((*outer, target, *inner), read))
 
     def __call__(self, x: Array) -> Array:

@@ -73,7 +73,10 @@ def checked(array: object, name: str) -> Array:
 
 def common_dtype(in1: Array, in2: Array) -> np.dtype[Any]:
     """The dtype that NumPy promotes both to, if it is bool or one that there are kernels for."""
-    kind = np.promote_types(in1.dtype, in2.dtype)
+    try:
+        kind = np.promote_types(in1.dtype, in2.dtype)
+    except np.exceptions.DTypePromotionError:
+        kind = np.dtype(object)
     if kind.name not in NAMES and kind != np.bool_:
         raise TypeError(
             "in1 and in2 must have dtypes that promote to bool, an integer of up to 64 bits, "

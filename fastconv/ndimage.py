@@ -8,6 +8,7 @@ Import it by its name: ``from fastconv import ndimage``. SciPy need not be insta
 from __future__ import annotations
 
 import operator
+import warnings
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
@@ -300,7 +301,7 @@ def _done(
     narrow = all(array.dtype.name in ("float32", "complex64") for array in (x, w))
     real, complex_ = (np.float32, np.complex64) if narrow else (np.float64, np.complex128)
     computed = np.dtype(complex_ if "c" in kinds else real)
-    usual = np.promote_types(x.dtype, np.complex64) if "c" in kinds else x.dtype
+    usual = np.promote_types(x.dtype, np.complex64 if "c" in kinds else x.dtype)
     target = _target(output, usual, x.shape)
     if np.iscomplexobj(cval) and x.dtype.kind != "c":
         raise ValueError(f"cval must be real for an input of {x.dtype}, got {cval!r}")
@@ -362,6 +363,7 @@ def _target(output: Any, usual: np.dtype[Any], shape: tuple[int, ...]) -> np.dty
         if usual.kind == "c" and dtype.kind != "c":
             if isinstance(output, str):
                 raise RuntimeError(f"output must have a complex dtype, got {dtype}")
+            warnings.warn("output is made complex, as the result is", stacklevel=5)
             dtype = np.promote_types(dtype, np.complex64)
     else:
         if not isinstance(output, np.ndarray):
