@@ -31,6 +31,8 @@ _Mode: TypeAlias = Literal["full", "same", "valid"]
 
 _RANKS = 3  # of the kernels that there are
 
+_MANY = 4096  # elements that are better copied first where they do not lie side by side
+
 # numpy.correlate compiles nothing and costs 0.6 us a call, a program of staged planes 3 to 5. It is
 # the faster one (Zen 4) for few products, and where its code for two or three taps meets an array
 # that the kernels would convert or whose doubles they would copy.
@@ -237,7 +239,8 @@ def _prepared(
 def _numpys(image: Array, kernel: Array, pads: tuple[int, int]) -> _Mode | None:
     """The mode of NumPy's own correlation, where that is the faster one."""
     n, k, dtype = image.size, kernel.size, image.dtype
-    few = n * k <= _FEW or (k <= _SHORT and (dtype == np.float64 or n > _LONG))
+    short = k <= _SHORT and (dtype == np.float64 or (dtype.kind in "iu" and n > _LONG))
+    few = n * k <= _FEW or short
     if not few or n < k or dtype.name not in _NUMPYS:
         return None
     modes: dict[tuple[int, int], _Mode] = {
@@ -261,8 +264,9 @@ class _Converted:
 
 
 def _conversion(array: Array, dtype: np.dtype[Any]) -> list[Step]:
-    """The step that makes an operand one that kernels can read, if there must be one."""
-    if array.dtype != dtype:
+    """The step that makes an operand one that kernels read well, if there must be one."""
+    scattered = array.size >= _MANY and array.strides[-1] != array.itemsize
+    if array.dtype != dtype or scattered:
         return [_Converted(dtype)]
     return [] if array.flags.aligned else [np.copy]
 

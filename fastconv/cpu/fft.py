@@ -45,7 +45,7 @@ _TRANSFORM = {4: 0.2, 8: 0.29}  # an element of a real transform, for each halvi
 _TRANSFORM_1D = {4: 0.4, 8: 0.46}
 _PRODUCT = 1.0  # four bytes of an element: of a product of spectra, and of copies
 _BLOCK = 90_000  # the Python that runs a block
-_FRESH = 1.5  # four bytes of a transform so large that its memory is fresh from the system
+_FRESH = 0.5  # four bytes of a transform so large that its memory is fresh from the system
 _LARGE = 1 << 19  # bytes of those
 
 
