@@ -8,37 +8,24 @@ depends on shapes, strides and dtypes alone. It is settled once, in `prepare`; `
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from functools import partial
 from math import prod
 from operator import itemgetter, methodcaller
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from . import _spectra, calls, host
+from . import _spectra
 from ._arguments import Pairs
 from ._arrays import Array
 from ._dtypes import NAMES
 from ._edges import Edges
 from ._results import empty
-from .cpu.elements import Arrays
+from ._sums import Run, planned, products
 from .devices import on_device
-from .geometry import forward_geometry
 
-Run: TypeAlias = Callable[[Array, Array], Array]
 Step: TypeAlias = Callable[[Array], Array]
-_Mode: TypeAlias = Literal["full", "same", "valid"]
-
-_RANKS = 3  # of the kernels that there are
 
 _MANY = 4096  # elements that are better copied first where they do not lie side by side
-
-# numpy.correlate compiles nothing and costs 0.6 us a call, a program of staged planes 3 to 5. It is
-# the faster one (Zen 4) for few products, and where its code for two or three taps meets an array
-# that the kernels would convert or whose doubles they would copy.
-_FEW = 8192
-_SHORT, _LONG = 3, 1 << 17
-_NUMPYS = ("float32", "float64", *(name for name in NAMES if "int" in name))
 
 
 class Task(NamedTuple):
@@ -215,16 +202,10 @@ def _prepared(
         kernel_steps.append(_spectra.mixing)
         after.insert(0, _spectra.joined)
     image, kernel = _after(image, image_steps), _after(kernel, kernel_steps)
-    mode = None if fourier or rank > 1 else _numpys(image, kernel, pads[0])
-    sums: Run
-    if kernel.size == 1 and not any(map(any, pads)) and not fourier:
-        sums = np.multiply
-    elif mode is not None:
-        sums = partial(np.correlate, mode=mode)
-    elif fourier or rank <= _RANKS:
-        sums = _planned(image, kernel, pads, rank, "fft" if fourier else "auto")
+    if fourier:
+        sums = planned(image, kernel, pads, rank, "fft")
     else:
-        sums = _Leading(image, kernel, pads, task.length)
+        sums = products(image, kernel, pads, task.length)
     if dtype == np.bool_:
         after.append(methodcaller("__ne__", 0))
     elif fourier and dtype.kind in "iu":
@@ -234,21 +215,6 @@ def _prepared(
     if not (plan.swapped or image_steps or kernel_steps or after):
         return sums
     return _Prepared(plan.swapped, image_steps, kernel_steps, sums, after)
-
-
-def _numpys(image: Array, kernel: Array, pads: tuple[int, int]) -> _Mode | None:
-    """The mode of NumPy's own correlation, where that is the faster one."""
-    n, k, dtype = image.size, kernel.size, image.dtype
-    short = k <= _SHORT and (dtype == np.float64 or (dtype.kind in "iu" and n > _LONG))
-    few = n * k <= _FEW or short
-    if not few or n < k or dtype.name not in _NUMPYS:
-        return None
-    modes: dict[tuple[int, int], _Mode] = {
-        (k // 2, (k - 1) // 2): "same",
-        (k - 1, k - 1): "full",
-        (0, 0): "valid",
-    }
-    return modes.get(pads)
 
 
 class _Converted:
@@ -275,51 +241,3 @@ def _after(array: Array, steps: Iterable[Step]) -> Array:
     for step in steps:
         array = step(array)
     return array
-
-
-def _planned(image: Array, kernel: Array, pads: Pairs, rank: int, algorithm: str) -> Run:
-    """The correlation of arrays like these: of single channels, if their rank says so."""
-    x, w = image[(None,) * (rank + 2 - image.ndim)], kernel[(None,) * (rank + 2 - kernel.ndim)]
-    g = forward_geometry(x.shape, w.shape, 1, pads, 1, 1, rank)
-    # Without the axes that this adds: programs know them by their strides alone.
-    like = np.empty(g.output if g.K == 1 else g.output_shape[1:], x.dtype)
-    strides = like[(None,) * (rank + 2 - like.ndim)].strides
-    arrays = Arrays(x.dtype.name, x.strides, w.strides, strides)
-    program = host.plan("forward", g, arrays, algorithm, False).program
-    return calls.ReadyCall(program, like, np.zeros(g.K, x.dtype))
-
-
-class _Leading:
-    """Correlations over more axes than kernels are made for.
-
-    At each place on the leading axes, the planes of the kernel that meet there are the channels of
-    one convolution over the last three.
-    """
-
-    def __init__(self, image: Array, kernel: Array, pads: Pairs, length: tuple[int, ...]) -> None:
-        self._lead = lead = kernel.ndim - _RANKS
-        self._length, self._dtype = length, image.dtype
-        self._spans = kernel.shape[:lead]
-        outer = (*pads[:lead], *((0, 0),) * _RANKS)
-        self._widened = Edges(image.shape, outer, image.dtype) if any(map(any, outer)) else None
-        image, weights = self._operands(image, kernel)
-        planes = self._planes(image, (0,) * lead)
-        self._sums = _planned(planes, weights, pads[lead:], _RANKS, "auto")
-
-    def __call__(self, image: Array, kernel: Array) -> Array:
-        image, weights = self._operands(image, kernel)
-        result = empty(self._length, self._dtype)
-        for place in np.ndindex(self._length[: self._lead]):
-            result[place] = self._sums(self._planes(image, place), weights)
-        return result
-
-    def _operands(self, image: Array, kernel: Array) -> tuple[Array, Array]:
-        """The image as wide as it is read on the leading axes, and the kernel as channels."""
-        if self._widened is not None:
-            image = self._widened(image)
-        return image, kernel.reshape(1, prod(self._spans), *kernel.shape[self._lead :])
-
-    def _planes(self, image: Array, place: tuple[int, ...]) -> Array:
-        """What the kernel meets of the image at a place, as channels."""
-        met = tuple(slice(p, p + k) for p, k in zip(place, self._spans, strict=True))
-        return image[met].reshape(1, prod(self._spans), *image.shape[self._lead :])

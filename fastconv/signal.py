@@ -14,7 +14,8 @@ from numpy.typing import ArrayLike
 from . import calls
 from ._arguments import one_of
 from ._arrays import Array
-from ._linear import Run, Task, checked, common_dtype, prepare
+from ._linear import Task, checked, common_dtype, prepare
+from ._sums import Run
 from .options import current
 
 __all__ = ["convolve", "convolve2d", "correlate", "correlate2d"]
