@@ -24,6 +24,7 @@ from test_bench_roofline import row
 
 import fastconv
 from bench import auto, compare, tables, variants
+from bench import signal as bench_signal
 from bench.__main__ import main as bench_command
 from bench.gpu.__main__ import main as gpu_command
 from bench.report.__main__ import main as report_command
@@ -194,6 +195,7 @@ BENCHMARKS: dict[str, click.Command] = {
     "bench.compare": compare.main,
     "bench.gpu": gpu_command,
     "bench.report": report_command,
+    "bench.signal": bench_signal.main,
     "bench.tables": tables.main,
     "bench.variants": variants.main,
 }

@@ -25,11 +25,11 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from fastconv.cpu import threads
+from fastconv.cpu import threads, workspaces
 from fastconv.cpu.operands import Operands
 from fastconv.cpu.program import Stages
 from fastconv.cpu.views import Workspace
-from fastconv.lowering import Lowered
+from fastconv.lowering import AxisPart, Lowered
 
 Array: TypeAlias = np.ndarray[Any, Any]
 Spans: TypeAlias = tuple[Any, ...]  # slices, one an axis
@@ -40,10 +40,14 @@ _BLOCK_BYTES = 1 << 19  # of one channel of a block, that stay in cache with its
 _SPECTRUM_BYTES = 1 << 28  # of all weights' spectra: more is refused
 _PARTS = 8  # into which a weight gradient's blocks are cut, whatever the number of threads
 
-# In the cycles of `direct.cycles`, fitted to blocks of 72 x 72 to 288 x 288 on Zen 4.
-_TRANSFORM = 0.36  # an element of a real transform, for each halving of its size
-_PRODUCT = 1.0  # an element of a product of spectra
+# In the cycles of `direct.cycles`, measured on Zen 4. Transforms of several axes run through
+# vectors of lines, those of one do not.
+_TRANSFORM = {4: 0.2, 8: 0.29}  # an element of a real transform, for each halving of its size
+_TRANSFORM_1D = {4: 0.4, 8: 0.46}
+_PRODUCT = 1.0  # four bytes of an element: of a product of spectra, and of copies
 _BLOCK = 90_000  # the Python that runs a block
+_FRESH = 0.5  # four bytes of a transform so large that its memory is fresh from the system
+_LARGE = 1 << 19  # bytes of those
 
 
 @functools.cache
@@ -85,27 +89,53 @@ def _blocks(low: Lowered, arrays: Operands) -> Blocks:
     """The blocks that take least time, of those that stay in cache."""
     axes = low.parts[0].axes
     most = round((_BLOCK_BYTES / arrays.size) ** (1 / len(axes)))
-    return _best_blocks(tuple((a.length, len(a.taps)) for a in axes), most)
+    cuts = (
+        (axis.length, len(axis.taps), _whole(axis, before, extent))
+        for axis, before, extent in zip(axes, low.before, low.source, strict=True)
+    )
+    return _best_blocks(tuple(cuts), most, arrays.size)
+
+
+def _whole(axis: AxisPart, before: int, extent: int) -> int:
+    """The least size of a transform that holds an axis in one block.
+
+    What is read past the source is zero at both ends, and one end may wrap round into the other.
+    """
+    taps = len(axis.taps)
+    first, reads = axis.taps[0][1] - before, axis.length + taps - 1
+    ahead = min(max(-first, 0), reads)
+    return max(min(extent - first, reads), reads - ahead, axis.length, taps)
 
 
 @functools.lru_cache(maxsize=1024)
-def _best_blocks(axes: tuple[tuple[int, int], ...], most: int) -> Blocks:
+def _best_blocks(axes: tuple[tuple[int, int, int], ...], most: int, width: int) -> Blocks:
+    """The best blocks for axes of so many targets and taps, and of such a `_whole`."""
+    edges = [2 ** (eighths / 8) for eighths in range(8, 8 * int(log2(most)) + 1, 2)]
     candidates = []
-    for eighths in range(8, 8 * int(log2(most)) + 1, 2):
-        edge, cut = 2 ** (eighths / 8), []
-        for length, taps in axes:
+    for edge in (*edges, max(length + taps for length, taps, _ in axes)):
+        cut = []
+        for length, taps, whole in axes:
             # Blocks of much the same size, as long as the kernel at least.
             count = -(-length // max(round(edge) - taps + 1, taps))
-            step = -(-length // count)
-            cut.append((_fast_length(step + taps - 1), step, count))
+            if count == 1 or whole <= edge:
+                cut.append((_fast_length(whole), length, 1))
+            else:
+                step = -(-length // count)
+                cut.append((_fast_length(step + taps - 1), step, count))
         blocks = Blocks(*zip(*cut, strict=True))
-        candidates.append((prod(blocks.counts) * (2 * _transform(blocks) + _BLOCK), blocks))
+        transform = _transform(blocks, width)
+        each = 2 * transform + _PRODUCT * prod(blocks.size) * width / 4 + _BLOCK
+        cycles = prod(blocks.counts) * each + transform  # the kernel's
+        candidates.append((cycles, blocks))
     return min(candidates)[1]
 
 
-def _transform(blocks: Blocks) -> float:
+def _transform(blocks: Blocks, width: int) -> float:
+    """Cycles of the transform of a block of elements of so many bytes."""
     size = prod(blocks.size)
-    return _TRANSFORM * size * log2(size + 1)
+    halving = (_TRANSFORM if len(blocks.size) > 1 else _TRANSFORM_1D)[width]
+    fresh = _FRESH * width / 4 if size * width >= _LARGE else 0
+    return size * (halving * log2(size + 1) + fresh)
 
 
 def _fast_length(least: int) -> int:
@@ -118,8 +148,8 @@ def cycles(pass_name: str, low: Lowered, arrays: Operands) -> float:
     blocks = _blocks(low, arrays)
     pairs = low.groups * low.source_channels * low.target_channels
     channels = low.groups * (low.source_channels + low.target_channels)
-    width = arrays.size / 4
-    transform, multiply = _transform(blocks) * width, _PRODUCT * prod(blocks.size) * width
+    transform = _transform(blocks, arrays.size)
+    multiply = _PRODUCT * prod(blocks.size) * arrays.size / 4
     each = channels * transform + pairs * multiply + _BLOCK
     return low.N * prod(blocks.counts) * each + pairs * transform
 
@@ -170,7 +200,7 @@ class FourierProgram:
     def run(self, x: Array, w: Array, y: Array, bias: Array) -> None:
         """Compute the pass, on as many threads as the caller allows."""
         rank = len(self.blocks.size)
-        x, w, y = (a if a.ndim == rank + 2 else a[np.newaxis] for a in (x, w, y))
+        x, w, y = (a[(np.newaxis,) * (rank + 2 - a.ndim)] for a in (x, w, y))
         self._what(self, x, w, y, bias)
 
     def each(self, work: Callable[[int], None]) -> None:
@@ -184,10 +214,19 @@ class FourierProgram:
             for _ in pool.map(work, range(self.units)):
                 pass
 
-    def forwards(self, real: Array) -> Array:
-        """The spectra of real blocks, zeros added at their ends."""
+    def forwards(self, real: Array, at: Spans = ()) -> Array:
+        """The spectra of real blocks, which lie ``at`` those places among zeros, or first."""
         size = self.blocks.size
-        made: Array = self._fft.rfftn(real, size, axes=range(-len(size), 0))
+        rank = len(size)
+        shape = (*real.shape[:-rank], *size)
+        # Memory that is kept: as much fresh from the system takes as long as half a transform.
+        memory = workspaces.take(prod(shape) * self.dtype.itemsize)
+        padded = memory[: prod(shape) * self.dtype.itemsize].view(self.dtype).reshape(shape)
+        if real.shape != shape:
+            padded.fill(0)
+        padded[(..., *(at or map(slice, real.shape[-rank:])))] = real
+        made: Array = self._fft.rfftn(padded, axes=range(-rank, 0))
+        workspaces.give_back(memory)
         return made
 
     def backwards(self, spectra: Array) -> Array:
@@ -207,21 +246,14 @@ class FourierProgram:
         """The spectra of what the targets read of an image, by group and channel."""
         low, axes = self.low, self.low.parts[0].axes
         inside: list[Any] = []
-        filled: list[Any] = []
-        held: list[int] = []
+        at: list[Any] = []
         for axis, before, extent, span in zip(axes, low.before, low.source, targets, strict=True):
             first = span.start + axis.taps[0][1] - before
             length = span.stop - span.start + len(axis.taps) - 1
             low_end, high_end = (min(max(e, 0), extent) for e in (first, first + length))
             inside.append(slice(low_end, high_end))
-            filled.append(slice(low_end - first, high_end - first))
-            held.append(length)
-        pixels = x[(image, slice(None), *inside)]
-        if list(pixels.shape[1:]) != held:
-            padded = np.zeros((len(pixels), *held), self.dtype)
-            padded[(slice(None), *filled)] = pixels
-            pixels = padded
-        return self._grouped(self.forwards(pixels))
+            at.append(slice(low_end - first, high_end - first))
+        return self._grouped(self.forwards(x[(image, slice(None), *inside)], tuple(at)))
 
     def _grouped(self, spectra: Array) -> Array:
         return spectra.reshape(self.low.groups, -1, *spectra.shape[1:])
@@ -250,7 +282,9 @@ def _correlate(program: FourierProgram, x: Array, w: Array, y: Array, bias: Arra
     def work(number: int) -> None:
         image, targets = program.places(number)
         spectra = program.source(x, image, targets)
-        sums = np.empty((*kernels.shape[:2], *spectra.shape[2:]), spectra.dtype)
+        alone = low.source_channels == low.target_channels == 1
+        shape = (*kernels.shape[:2], *spectra.shape[2:])
+        sums = spectra if alone else np.empty(shape, spectra.dtype)
         for group, k in product(range(low.groups), range(low.target_channels)):
             np.multiply(spectra[group, 0], kernels[group, k, 0], out=sums[group, k])
             for c in range(1, low.source_channels):
