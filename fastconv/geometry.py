@@ -392,5 +392,5 @@ def _check_int64(g: ConvGeometry) -> None:
         "padded input": (g.N, g.C, *padded),
     }
     for name, shape in arrays.items():
-        if prod(max(size, 1) for size in shape) * _ITEM_BYTES > INT64_MAX:
+        if prod([max(size, 1) for size in shape]) * _ITEM_BYTES > INT64_MAX:
             raise ValueError(f"{name} must take less than 2**63 bytes, got shape {shape}")

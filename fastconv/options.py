@@ -109,8 +109,20 @@ def options(
 
 @contextmanager
 def _changed(given: dict[str, Any]) -> Iterator[None]:
-    token = _settings.set(replace(current(), **given))
-    try:
+    with Block(replace(current(), **given)):
         yield
-    finally:
-        _settings.reset(token)
+
+
+class Block:
+    """A block of code that runs under such settings: what `options` gives, in a microsecond."""
+
+    __slots__ = ("_chosen", "_token")
+
+    def __init__(self, chosen: Settings) -> None:
+        self._chosen = chosen
+
+    def __enter__(self) -> None:
+        self._token = _settings.set(self._chosen)
+
+    def __exit__(self, *_: object) -> None:
+        _settings.reset(self._token)
