@@ -169,7 +169,7 @@ def explain(
         raise ValueError(f"weight_shape must have 3, 4 or 5 sizes, got {weight_shape}")
     names = ("input_shape", "weight_shape")
     g = forward_geometry(*shapes, stride, padding, dilation, groups, rank, names)
-    x, y, w = _operand_strides(g, kind.itemsize, direction, layout == "NHWC")
+    x, y, w = operand_strides(g, kind.itemsize, direction, layout == "NHWC")
     strides = {
         "forward": (x, w, y),
         "weight_gradient": (x, y, w),
@@ -193,7 +193,7 @@ def explain(
     )
 
 
-def _operand_strides(
+def operand_strides(
     g: ConvGeometry, size: int, direction: str, channels_last: bool
 ) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
     """Strides of x, y and w; a result follows its source, and one channel lies in C order."""

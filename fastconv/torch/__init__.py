@@ -1,6 +1,5 @@
 """fastconv for PyTorch: convolutions of tensors with autograd, layers, and models made faster."""
 
-
 from .accelerate import accelerate
 from .functional import (
     conv1d,

@@ -117,11 +117,11 @@ def conv(
     algorithm: str,
 ) -> Any:
     """Return a convolution over ``rank`` axes."""
-    input, weight, bias = _cast(input, weight, bias)
-    g = sizes.forward(rank, input, weight, stride, padding, dilation, groups)
-    batched = input.ndim == rank + 2
-    images = input if batched else input.unsqueeze(0)
-    y = passes().convolution(images, weight, bias, *_settings(g, g.pad_after), algorithm)
+    x, w, b = _cast(input, weight, bias)
+    g = sizes.forward(rank, x, w, stride, padding, dilation, groups)
+    batched = x.ndim == rank + 2
+    images = x if batched else x.unsqueeze(0)
+    y = passes().convolution(images, w, b, *_settings(g, g.pad_after), algorithm)
     return y if batched else y.squeeze(0)
 
 
@@ -219,24 +219,33 @@ def conv_transpose(
     algorithm: str,
 ) -> Any:
     """Return a transposed convolution over ``rank`` axes: the input gradient of an ordinary one."""
-    input, weight, bias = _cast(input, weight, bias)
-    g = sizes.transposed(rank, input, weight, stride, padding, output_padding, groups, dilation)
-    batched = input.ndim == rank + 2
-    images = input if batched else input.unsqueeze(0)
-    extra = per_axis(output_padding, "output_padding", rank, 0)
-    # What output_padding adds lies first where padding cut the result off, then beyond every
-    # kernel; an ordinary convolution knows of the latter up to its stride.
-    after = tuple(max(end - more, 0) for end, more in zip(g.pad_after, extra, strict=True))
-    beyond = tuple(max(more - end, 0) for end, more in zip(g.pad_after, extra, strict=True))
-    if all(more < step for more, step in zip(beyond, g.stride, strict=True)):
-        beyond = (0,) * rank
+    x, w, b = _cast(input, weight, bias)
+    g = sizes.transposed(rank, x, w, stride, padding, output_padding, groups, dilation)
+    batched = x.ndim == rank + 2
+    images = x if batched else x.unsqueeze(0)
+    after, beyond = _output_padding(g, per_axis(output_padding, "output_padding", rank, 0))
     size = (g.N, g.C, *(whole - more for whole, more in zip(g.input, beyond, strict=True)))
-    y = passes().input_gradient(size, weight.conj(), images, *_settings(g, after), algorithm)
+    y = passes().input_gradient(size, w.conj(), images, *_settings(g, after), algorithm)
     if any(beyond):
         y = pad(y, [side for more in reversed(beyond) for side in (0, more)])
-    if bias is not None:
-        y = y + _row(bias, input, g)
+    if b is not None:
+        y = y + _row(b, x, g)
     return y if batched else y.squeeze(0)
+
+
+def _output_padding(
+    g: ConvGeometry, extra: Sequence[int]
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The padding at the ends of a convolution whose input gradient this is, and what lies beyond.
+
+    That convolution steps over what output_padding adds if it is less than the stride. If not, it
+    lies first where padding cut the result off, then beyond every kernel: those are zeros.
+    """
+    if all(more < step for more, step in zip(extra, g.stride, strict=True)):
+        return g.pad_after, (0,) * g.rank
+    both = tuple(zip(g.pad_after, extra, strict=True))
+    after = tuple(max(end - more, 0) for end, more in both)
+    return after, tuple(max(more - end, 0) for end, more in both)
 
 
 def _settings(g: ConvGeometry, pad_after: Sequence[int]) -> tuple[Any, ...]:

@@ -25,12 +25,12 @@ class _ByFastconv:
 
     def forward(self: Any, input: Any) -> Any:
         """Return the layer's output."""
-        padding = self.padding
+        image, padding = input, self.padding
         if self.padding_mode != "zeros":
-            input, padding = pad(input, self._edges(), mode=self.padding_mode), 0
+            image, padding = pad(input, self._edges(), mode=self.padding_mode), 0
         return conv(
             len(self.kernel_size),
-            input,
+            image,
             self.weight,
             self.bias,
             self.stride,
@@ -50,9 +50,9 @@ class _ByFastconv:
             sides = [(width, width) for width in self.padding]
         return [side for pair in reversed(sides) for side in pair]
 
-    def extra_repr(self: Any) -> str:
+    def extra_repr(self) -> str:
         """Return the layer's settings as text."""
-        text: str = super().extra_repr()
+        text: str = super().extra_repr()  # type: ignore[misc]  # of the class after this
         return text if self.algorithm == "auto" else f"{text}, algorithm={self.algorithm}"
 
 

@@ -51,7 +51,7 @@ def _convolution(input: Any, weight: Any, bias: Any, *settings: Any) -> Any:
     *sizes, algorithm = settings
     last = channels_last(input, weight)
     if algorithm == FASTEST:
-        if not rule.ours("forward", input.shape, weight.shape, *sizes, input.dtype, last):
+        if not rule.ours("forward", input.shape, weight.shape, sizes, input.dtype, last):
             return theirs.convolution(input, weight, bias, *sizes)
         algorithm = "auto"
     extra = None if bias is None else array_of(bias)
@@ -65,7 +65,7 @@ def _input_gradient(input_size: Ints, weight: Any, grad_output: Any, *settings: 
     last = channels_last(weight, grad_output)
     if algorithm == FASTEST:
         kind = grad_output.dtype
-        if not rule.ours("input_gradient", input_size, weight.shape, *sizes, kind, last):
+        if not rule.ours("input_gradient", input_size, weight.shape, sizes, kind, last):
             return theirs.input_gradient(input_size, weight, grad_output, last, *sizes)
         algorithm = "auto"
     operands = kernels_of(weight), array_of(grad_output)
@@ -77,7 +77,7 @@ def _weight_gradient(input: Any, weight_size: Ints, grad_output: Any, *settings:
     *sizes, algorithm = settings
     last = channels_last(input, grad_output)
     if algorithm == FASTEST:
-        if not rule.ours("weight_gradient", input.shape, weight_size, *sizes, input.dtype, last):
+        if not rule.ours("weight_gradient", input.shape, weight_size, sizes, input.dtype, last):
             return theirs.weight_gradient(input, weight_size, grad_output, last, *sizes)
         algorithm = "auto"
     operands = array_of(input), weight_size, array_of(grad_output)
@@ -116,16 +116,16 @@ def _pairs(padding: Ints) -> tuple[tuple[int, int], ...]:
 
 
 def _output_shape(input_shape: Ints, weight_shape: Ints, *sizes: Any) -> tuple[int, ...]:
-    stride, padding, *others = sizes
+    stride, padding, dilation, groups = sizes
     shapes, pairs = (tuple(input_shape), tuple(weight_shape)), _pairs(padding)
-    return forward_geometry(*shapes, stride, pairs, *others, len(pairs)).output_shape
+    return forward_geometry(*shapes, stride, pairs, dilation, groups, len(pairs)).output_shape
 
 
 def _check_gradient(input_shape: Ints, weight_shape: Ints, grad_shape: Ints, *sizes: Any) -> None:
-    stride, padding, *others = sizes
+    stride, padding, dilation, groups = sizes
     shapes = tuple(input_shape), tuple(weight_shape), tuple(grad_shape)
     pairs = _pairs(padding)
-    gradient_geometry(*shapes, stride, pairs, *others, len(pairs))
+    gradient_geometry(*shapes, stride, pairs, dilation, groups, len(pairs))
 
 
 # What compilers ask for: a result's shape and strides, without its numbers.

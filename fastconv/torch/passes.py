@@ -35,7 +35,8 @@ def _function(name: str) -> Any:
         "jvp": late(getattr(derivatives, f"follow_{name}")),
         "vmap": late(getattr(batching, f"batch_{name}")),
     }
-    return type(name, (torch.autograd.Function,), members).apply
+    function: Any = type(name, (torch.autograd.Function,), members)
+    return function.apply
 
 
 FUNCTIONS = Passes(*map(_function, _NAMES))

@@ -29,7 +29,7 @@ def input_gradient(
 ) -> Any:
     """Return the gradient with respect to an input, which PyTorch knows but does not read."""
     unread = empty(input_size, grad_output, last)
-    return _gradients(grad_output, unread, weight, *settings, mask=[True, False, False])[0]
+    return _gradients([True, False, False], grad_output, unread, weight, *settings)[0]
 
 
 def weight_gradient(
@@ -37,21 +37,13 @@ def weight_gradient(
 ) -> Any:
     """Return the gradient with respect to a weight, which PyTorch knows but does not read."""
     unread = empty(weight_size, input, last)
-    gradients = _gradients(grad_output, input, unread, *settings, mask=[False, True, False])
+    gradients = _gradients([False, True, False], grad_output, input, unread, *settings)
     return gradients[1].contiguous()
 
 
-def _gradients(
-    grad_output: Any,
-    input: Any,
-    weight: Any,
-    stride: Ints,
-    padding: Ints,
-    dilation: Ints,
-    groups: int,
-    mask: list[bool],
-) -> Any:
+def _gradients(mask: list[bool], dy: Any, x: Any, w: Any, *settings: Any) -> Any:
+    stride, padding, dilation, groups = settings
     none = [0] * len(stride)
     return torch.ops.aten.convolution_backward(
-        grad_output, input, weight, None, stride, padding[::2], dilation, False, none, groups, mask
+        dy, x, w, None, stride, padding[::2], dilation, False, none, groups, mask
     )
