@@ -23,7 +23,7 @@ from scripts import run_script
 from test_bench_roofline import row
 
 import fastconv
-from bench import auto, compare, tables
+from bench import auto, compare, tables, torch_training
 from bench.__main__ import main as bench_command
 from bench.gpu.__main__ import main as gpu_command
 from bench.report.__main__ import main as report_command
@@ -195,6 +195,7 @@ BENCHMARKS: dict[str, click.Command] = {
     "bench.gpu": gpu_command,
     "bench.report": report_command,
     "bench.tables": tables.main,
+    "bench.torch_training": torch_training.main,
 }
 COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "fastconv": lambda arguments: _parsed(fastconv_command, "fastconv", arguments),

@@ -23,6 +23,7 @@ from torch.nn import functional as peers  # noqa: E402
 
 import fastconv.torch as ours  # noqa: E402
 from fastconv.torch import operators, sizes  # noqa: E402
+from fastconv.torch.layout import channels_last  # noqa: E402
 from fastconv.torch.passes import FUNCTIONS, OPERATORS  # noqa: E402
 
 pytestmark = [
@@ -74,7 +75,7 @@ def assert_alike(call: Callable[..., Any], peer: Callable[..., Any], *given: Any
     y, expected = call(*tensors), peer(*tensors)
     assert torch.equal(y, expected)
     assert y.dtype == expected.dtype
-    if y.ndim == 5 and any(t.ndim == 5 and not t.is_contiguous() for t in given):
+    if y.ndim == 5 and channels_last(*(tensor for tensor in given if tensor.ndim == 5)):
         assert y.is_contiguous(memory_format=FORMATS[5])  # which PyTorch gives but sometimes
     elif y.numel():
         assert y.stride() == expected.stride()
@@ -138,7 +139,7 @@ def test_transposed_convolutions(rank: int) -> None:
     x, w = integers(2, 4, *(4, 5, 3)[:rank]), integers(4, 3, *(2, 3, 1)[:rank])
     b = integers(6)
     call, peer = (getattr(module, f"conv_transpose{rank}d") for module in (ours, peers))
-    for extra, stride, padding, dilation in product(range(4), (1, 2), (0, 1), (1, 4)):
+    for extra, stride, padding, dilation in product((0, 1, 3), (1, 2), (0, 1), (1, 4)):
         if extra < max(stride, dilation):
             settings = stride, padding, extra, 2, dilation
             assert_alike(
@@ -167,7 +168,7 @@ def test_dtypes(dtype: str) -> None:
         with fastconv.options(bfloat16_bits=True):  # which is about NumPy's arrays alone
             y = ours.conv2d(x.contiguous(memory_format=layout), w, padding=1)
         assert y.dtype == kind
-        assert torch.equal(y.to(wide), expected)
+        assert torch.equal(y, expected.to(kind))
         assert y.is_contiguous(memory_format=layout)
 
 

@@ -51,7 +51,7 @@ def _convolution(input: Any, weight: Any, bias: Any, *settings: Any) -> Any:
     *sizes, algorithm = settings
     last = channels_last(input, weight)
     if algorithm == FASTEST:
-        if not rule.ours("forward", input.shape, weight.shape, sizes, input.dtype, last):
+        if not rule.ours("forward", input.shape, weight.shape, sizes, input, last):
             return theirs.convolution(input, weight, bias, *sizes)
         algorithm = "auto"
     extra = None if bias is None else array_of(bias)
@@ -64,8 +64,7 @@ def _input_gradient(input_size: Ints, weight: Any, grad_output: Any, *settings: 
     *sizes, algorithm = settings
     last = channels_last(weight, grad_output)
     if algorithm == FASTEST:
-        kind = grad_output.dtype
-        if not rule.ours("input_gradient", input_size, weight.shape, sizes, kind, last):
+        if not rule.ours("input_gradient", input_size, weight.shape, sizes, grad_output, last):
             return theirs.input_gradient(input_size, weight, grad_output, last, *sizes)
         algorithm = "auto"
     operands = kernels_of(weight), array_of(grad_output)
@@ -77,7 +76,7 @@ def _weight_gradient(input: Any, weight_size: Ints, grad_output: Any, *settings:
     *sizes, algorithm = settings
     last = channels_last(input, grad_output)
     if algorithm == FASTEST:
-        if not rule.ours("weight_gradient", input.shape, weight_size, sizes, input.dtype, last):
+        if not rule.ours("weight_gradient", input.shape, weight_size, sizes, input, last):
             return theirs.weight_gradient(input, weight_size, grad_output, last, *sizes)
         algorithm = "auto"
     operands = array_of(input), weight_size, array_of(grad_output)

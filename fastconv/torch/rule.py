@@ -54,15 +54,17 @@ def ours(
     input_shape: Sequence[int],
     weight_shape: Sequence[int],
     settings: Sequence[Any],
-    dtype: Any,
+    source: Any,
     last: bool,
 ) -> bool:
-    """Whether a pass is fastconv's; ``settings`` are the operators' own, but for the algorithm."""
+    """Whether a pass of such a tensor is fastconv's; ``settings`` are the operators' own."""
     stride, padding, dilation, groups = settings
     if padding[::2] != padding[1::2]:
         return True  # PyTorch's operators know no such padding
+    if source.is_cuda:
+        return False  # not measured
     sizes = (input_shape, weight_shape, stride, padding[::2], dilation)
-    return pass_name in passes(_geometry(*map(tuple, sizes), groups), dtype, last)
+    return pass_name in passes(_geometry(*map(tuple, sizes), groups), source.dtype, last)
 
 
 @lru_cache(maxsize=1024)
