@@ -55,7 +55,7 @@ def main(
     """
     console = Console(width=None if sys.stdout.isatty() else 120)
     if smoke:
-        batch, size, threads, width = (2,), 64, (1,), 32
+        batch, size, threads, width = (2,), 64, (1,), 64
     else:
         console.print(*machine_lines(machine.describe(("float32",), threads)), sep="\n")
     table = Table(box=None, header_style="bold", pad_edge=False)
@@ -124,7 +124,7 @@ class Training:
     def gradients(self, contestant: str) -> list[Any]:
         """The loss, and its gradients with respect to the parameters."""
         loss = self.loss(contestant)
-        return [loss, *self.torch.autograd.grad(loss, list(self.model.parameters()))]
+        return [loss.detach(), *self.torch.autograd.grad(loss, list(self.model.parameters()))]
 
     def error(self) -> float:
         """The largest difference of two gradients, beside the largest number in either."""

@@ -337,7 +337,7 @@ def _split_pairs(pads: Pairs) -> tuple[tuple[int, ...], tuple[int, ...]]:
 def _fitted_output(read: _Read, pads: Pairs, names: tuple[str, str]) -> tuple[int, ...]:
     sizes = (read.spatial, read.kernel, read.stride, read.dilation)
     output = tuple(map(output_size, *sizes, *_split_pairs(pads)))
-    if min(output) < 1:
+    if any(size < 1 for size in output):
         reach = tuple(d * (k - 1) + 1 for k, d in zip(read.kernel, read.dilation, strict=True))
         padded = tuple(n + sum(pad) for n, pad in zip(read.spatial, pads, strict=True))
         raise ValueError(

@@ -115,14 +115,16 @@ def test_convolutions(name: str) -> None:
         return getattr(peers, f"conv{rank}d")(*given, **settings)
 
     assert_alike(call, peer, x, w, b)
-    assert_alike(call, peer, x, w)
-    assert_alike(call, peer, sliced(x), turned(w), sliced(b))
-    if size[0]:
+    if rank > 1:
+        assert_alike(call, peer, last(x), w, b)
+    if name == "2d":
+        assert_alike(call, peer, x, w)
+        assert_alike(call, peer, sliced(x), turned(w), sliced(b))
         assert_alike(call, peer, x[0], w, b)
         assert_alike(call, peer, x[:1].expand(size), w, b)
-    if rank > 1:
-        for image, kernel in ((last(x), w), (x, last(w)), (last(x), last(w))):
-            assert_alike(call, peer, image, kernel, b)
+    if name in ("2d", "one channel"):
+        assert_alike(call, peer, x, last(w), b)
+        assert_alike(call, peer, last(x), last(w), b)
 
 
 def test_a_signal_with_its_channels_last_gives_one_in_c_order() -> None:
@@ -139,16 +141,11 @@ def test_transposed_convolutions(rank: int) -> None:
     x, w = integers(2, 4, *(4, 5, 3)[:rank]), integers(4, 3, *(2, 3, 1)[:rank])
     b = integers(6)
     call, peer = (getattr(module, f"conv_transpose{rank}d") for module in (ours, peers))
-    for extra, stride, padding, dilation in product((0, 1, 3), (1, 2), (0, 1), (1, 4)):
-        if extra < max(stride, dilation):
-            settings = stride, padding, extra, 2, dilation
-            assert_alike(
-                partial(with_settings, call, settings),
-                partial(with_settings, peer, settings),
-                x,
-                w,
-                b,
-            )
+    every = [(1, 2, 1, 1), (0, 1, 0, 1), (3, 2, 1, 4), (3, 1, 0, 4)]
+    for extra, stride, padding, dilation in every if rank == 2 else every[:1]:
+        settings = stride, padding, extra, 2, dilation
+        mine, theirs = (partial(with_settings, function, settings) for function in (call, peer))
+        assert_alike(mine, theirs, x, w, b)
     with pytest.raises(ValueError, match="output_padding must be smaller"):
         call(x, w, None, 1, 0, 1)
     with pytest.raises(ValueError, match=r"bias must have shape \(6,\), got \(5,\)"):
@@ -158,7 +155,7 @@ def test_transposed_convolutions(rank: int) -> None:
     assert torch.equal(call(x[0], w), peer(x[0], w))
 
 
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "complex64", "int32", "uint16"])
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "complex64", "uint16"])
 def test_dtypes(dtype: str) -> None:
     kind = getattr(torch, dtype)
     x, w = (integers(*shape).abs().to(kind) for shape in ((2, 4, 7, 6), (6, 4, 3, 2)))
@@ -305,8 +302,8 @@ def test_vmap(groups: int) -> None:
         return forward, gradient
 
     shapes = (2, 4, 7, 6), (6, 4 // groups, 3, 2), (6,)
-    for axes in product((None, 0, 2), (None, 1), (None, 0)):
-        if axes != (None, None, None):
+    for axes in ((0, None, None), (None, 1, None), (2, 1, 0), (2, None, 0), (None, None, 0)):
+        if any(axis is not None for axis in axes):
             operands = [put(shape, axis) for shape, axis in zip(shapes, axes, strict=True)]
             for mine, theirs_ in zip(both(ours.conv2d), both(peers.conv2d), strict=True):
                 found = func.vmap(mine, axes)(*operands)
@@ -393,9 +390,14 @@ def test_compiled_by_inductor() -> None:
 # Layers.
 
 
-@pytest.mark.parametrize("mode", ["zeros", "reflect", "replicate", "circular"])
-@pytest.mark.parametrize("padding", [1, "same", "valid"])
-@pytest.mark.parametrize("rank", [1, 2, 3])
+@pytest.mark.parametrize(
+    ("rank", "padding", "mode"),
+    [
+        *product((2,), (1, "same", "valid"), ("zeros", "reflect", "replicate", "circular")),
+        (1, "same", "reflect"),
+        (3, 1, "circular"),
+    ],
+)
 def test_layers(rank: int, padding: Any, mode: str) -> None:
     """Those of PyTorch, whose state they load."""
     name = f"Conv{rank}d"
@@ -462,7 +464,7 @@ def test_worked_example() -> None:
     torch.optim.SGD(model.parameters(), worked_example.LEARNING_RATE).step()
     for updated in (by_hand, kernel):
         torch.testing.assert_close(updated[0, 0], torch.tensor(expected["sgd_step"]))
-    assert model(x) == pytest.approx(
+    assert float(model(x).detach()) == pytest.approx(
         float(by_hand.detach().mul(y.new_tensor([[12, 16], [24, 28]])).sum())
     )
 

@@ -111,6 +111,9 @@ def _kind(pass_name: str, g: ConvGeometry, last: bool, winograd: bool) -> str:
         return "depthwise" if pass_name == "forward" else "depthwise gradient"
     x, w, y = _strides(pass_name, g, last)
     operands = Operands(32, x, w, y)
+    thin = min(g.C, g.K) < _THIN
+    if g.rank == 3 and not thin:
+        return "dense"  # no algorithm of ours is ahead of PyTorch's there
     if convolution.choice(pass_name, g, operands, winograd) in _AHEAD:
         return "ahead"
     which = " weight gradient" if pass_name == "weight_gradient" else ""
@@ -118,7 +121,7 @@ def _kind(pass_name: str, g: ConvGeometry, last: bool, winograd: bool) -> str:
         return "grouped" + which
     if prod(g.kernel) == 1:
         return "pointwise"
-    return "thin" + which if g.rank < 3 and min(g.C, g.K) < _THIN else "dense"
+    return "thin" + which if thin and g.rank < 3 else "dense"
 
 
 def _is_depthwise(g: ConvGeometry) -> bool:

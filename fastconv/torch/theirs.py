@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from .layout import empty
+from .layout import channels_last, empty, laid_out
 
 Ints = Sequence[int]
 
@@ -19,9 +19,10 @@ def convolution(
 ) -> Any:
     """Return the forward pass; both ends of an axis are padded alike."""
     none = [0] * len(stride)
-    return torch.ops.aten.convolution(
+    y = torch.ops.aten.convolution(
         input, weight, bias, stride, padding[::2], dilation, False, none, groups
     )
+    return laid_out(y, channels_last(input, weight))  # which not all of PyTorch's kernels keep
 
 
 def input_gradient(
@@ -29,7 +30,8 @@ def input_gradient(
 ) -> Any:
     """Return the gradient with respect to an input, which PyTorch knows but does not read."""
     unread = empty(input_size, grad_output, last)
-    return _gradients([True, False, False], grad_output, unread, weight, *settings)[0]
+    gradients = _gradients([True, False, False], grad_output, unread, weight, *settings)
+    return laid_out(gradients[0], last)
 
 
 def weight_gradient(
