@@ -56,8 +56,9 @@ def test_resnet18(layout: Any) -> None:
         peers.cross_entropy(y, target).backward()
         results.append((y, image.grad, *(p.grad.clone() for p in model.parameters())))
     for found, expected in zip(*results, strict=True):
-        assert (found - expected).abs().max() <= 1e-4 * expected.abs().max()
         assert found.stride() == expected.stride()
+        # Rounding gives 1e-5. Where it turned the sign of a ReLU's input, it would be more.
+        assert (found - expected).norm() <= 1e-3 * expected.norm()
 
 
 def image(**settings: Any) -> Any:
