@@ -104,6 +104,8 @@ def test_every_block_is_run(page: Path) -> None:
 )
 def test_examples(page: Path) -> None:
     """The blocks of a page are one session, from the first to the last."""
+    if "import torch" in page.read_text(encoding="utf-8"):
+        pytest.importorskip("torch")
     lines = [""] * (page.read_text(encoding="utf-8").count("\n") + 1)
     for block in blocks(page):
         if block.language == "pycon":
