@@ -96,6 +96,8 @@ def checked_out(given: object, shape: tuple[int, ...], operands: dict[str, Array
 def overlaps_itself(shape: tuple[int, ...], strides: tuple[int, ...], itemsize: int) -> bool:
     """Whether two elements may share memory: an axis steps less far than those inside it reach."""
     reach = itemsize
+    if 0 in shape:
+        return False
     for step, size in sorted((abs(t), s) for t, s in zip(strides, shape, strict=True)):
         if size > 1:
             if step < reach:

@@ -183,7 +183,7 @@ def explain(
                 f"per_sample must be False unless direction is 'weight_gradient', got {direction!r}"
             )
         pass_name = samples.PASS
-    x, y, w = _operand_strides(g, kind.itemsize, direction, layout == "NHWC")
+    x, y, w = operand_strides(g, kind.itemsize, direction, layout == "NHWC")
     strides = {
         "forward": (x, w, y),
         "weight_gradient": (x, y, w),
@@ -209,7 +209,7 @@ def explain(
     )
 
 
-def _operand_strides(
+def operand_strides(
     g: ConvGeometry, size: int, direction: str, channels_last: bool
 ) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
     """Strides of x, y and w; a result follows its source, and one channel lies in C order."""

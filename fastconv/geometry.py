@@ -355,7 +355,7 @@ def _split_pairs(pads: Pairs) -> tuple[tuple[int, ...], tuple[int, ...]]:
 def _fitted_output(read: _Read, pads: Pairs, names: tuple[str, str]) -> tuple[int, ...]:
     sizes = (read.spatial, read.kernel, read.stride, read.dilation)
     output = tuple(map(output_size, *sizes, *_split_pairs(pads)))
-    if min(output) < 1:
+    if any(size < 1 for size in output):
         reach = tuple(d * (k - 1) + 1 for k, d in zip(read.kernel, read.dilation, strict=True))
         padded = tuple(n + sum(pad) for n, pad in zip(read.spatial, pads, strict=True))
         raise ValueError(
@@ -417,5 +417,5 @@ def _check_int64(g: ConvGeometry) -> None:
         "padded input": (g.N, g.C, *padded),
     }
     for name, shape in arrays.items():
-        if prod(max(size, 1) for size in shape) * _ITEM_BYTES > INT64_MAX:
+        if prod([max(size, 1) for size in shape]) * _ITEM_BYTES > INT64_MAX:
             raise ValueError(f"{name} must take less than 2**63 bytes, got shape {shape}")

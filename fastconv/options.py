@@ -37,7 +37,7 @@ _settings = ContextVar("fastconv_settings", default=_DEFAULTS)
 # the defaults, and those of the block opened last, in whatever thread, of all that are still open.
 planning = ContextVar("fastconv_planning", default=_DEFAULTS.planning)
 told = (ctypes.c_int64 * 2)(0, _DEFAULTS.planning)
-_open: list[Settings] = []
+_open: dict[object, Settings] = {}
 
 
 def current() -> Settings:
@@ -119,22 +119,33 @@ def options(
 
 @contextmanager
 def _changed(given: dict[str, Any]) -> Iterator[None]:
-    settings = replace(current(), **given)
-    token, number = _settings.set(settings), planning.set(settings.planning)
-    _open.append(settings)
-    _tell()
-    try:
+    with Block(replace(current(), **given)):
         yield
-    finally:
-        _settings.reset(token)
+
+
+class Block:
+    """A block of code that runs under such settings: what `options` gives, in a microsecond."""
+
+    __slots__ = ("_chosen", "_tokens")
+
+    def __init__(self, chosen: Settings) -> None:
+        self._chosen = chosen
+
+    def __enter__(self) -> None:
+        self._tokens = _settings.set(self._chosen), planning.set(self._chosen.planning)
+        _open[self] = self._chosen
+        _tell()
+
+    def __exit__(self, *_: object) -> None:
+        chosen, number = self._tokens
+        _settings.reset(chosen)
         planning.reset(number)
-        # By identity: another block's settings may be equal.
-        del _open[next(i for i, other in enumerate(_open) if other is settings)]
+        del _open[self]
         _tell()
 
 
 def _tell() -> None:
-    told[:] = [1, (_open or [_DEFAULTS])[-1].planning]
+    told[:] = [1, [_DEFAULTS, *_open.values()][-1].planning]
 
 
 def run_alone(how: int, function: Callable[..., Result], *arguments: Any) -> Result:

@@ -23,7 +23,7 @@ from scripts import run_script
 from test_bench_roofline import row
 
 import fastconv
-from bench import auto, compare, tables, variants
+from bench import auto, compare, tables, torch_training, variants
 from bench import signal as bench_signal
 from bench.__main__ import main as bench_command
 from bench.gpu.__main__ import main as gpu_command
@@ -105,6 +105,8 @@ def test_every_block_is_run(page: Path) -> None:
 )
 def test_examples(page: Path) -> None:
     """The blocks of a page are one session, from the first to the last."""
+    if "import torch" in page.read_text(encoding="utf-8"):
+        pytest.importorskip("torch")
     lines = [""] * (page.read_text(encoding="utf-8").count("\n") + 1)
     for block in blocks(page):
         if block.language == "pycon":
@@ -197,6 +199,7 @@ BENCHMARKS: dict[str, click.Command] = {
     "bench.report": report_command,
     "bench.signal": bench_signal.main,
     "bench.tables": tables.main,
+    "bench.torch_training": torch_training.main,
     "bench.variants": variants.main,
 }
 COMMANDS: dict[str, Callable[[list[str]], None]] = {
