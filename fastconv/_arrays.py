@@ -96,6 +96,8 @@ def check_out(out: Array, shape: tuple[int, ...], operands: dict[str, Array]) ->
 
 def overlaps_itself(shape: tuple[int, ...], strides: tuple[int, ...], itemsize: int) -> bool:
     """Whether two elements may share memory: an axis steps less far than those inside it reach."""
+    if 0 in shape:
+        return False  # NumPy gives an empty array strides of 0
     reach = itemsize
     for step, size in sorted((abs(t), s) for t, s in zip(strides, shape, strict=True)):
         if size > 1:
