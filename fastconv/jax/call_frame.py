@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import re
 from ctypes import POINTER, Structure, c_char_p, c_int, c_int64, c_size_t, c_uint32, c_void_p
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +21,20 @@ import numpy as np
 
 from fastconv._arrays import Array
 
-from .operation import Operation, from_text, run
+from .operation import job
 
 MAJOR = 0  #: of the interface whose structures these are
 
 _METADATA, _STRING, _EXECUTE = 1, 4, 3  # of the interface's enumerations
 _INTERNAL = 13
 
-_DTYPES = {
+_NUMBERS = {
     2: np.int8, 3: np.int16, 4: np.int32, 5: np.int64,
     6: np.uint8, 7: np.uint16, 8: np.uint32, 9: np.uint64,
     10: np.float16, 11: np.float32, 12: np.float64,
     15: np.complex64, 18: np.complex128, 16: ml_dtypes.bfloat16,
 }  # fmt: skip
+_DTYPES = {number: np.dtype(kind) for number, kind in _NUMBERS.items()}
 
 
 def is_known() -> bool:
@@ -161,10 +163,10 @@ def _array(buffer: _Buffer, shape: tuple[int, ...]) -> Array:
     given = tuple(buffer.dims[: buffer.rank])
     if given != shape:
         raise ValueError(f"an array of shape {shape} was expected, and XLA gave one of {given}")
-    dtype = np.dtype(_DTYPES[buffer.dtype])
+    dtype = _DTYPES[buffer.dtype]
     if 0 in shape:
         return np.empty(shape, dtype)
-    length = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    length = prod(shape) * dtype.itemsize
     return np.asarray(_Memory(buffer.data, length)).view(dtype).reshape(shape)
 
 
@@ -181,13 +183,9 @@ def _execute(frame: _Frame) -> None:
     if counts != (2, 1, 1) or attributes.types[0] != _STRING:
         raise Unknown(f"{counts} operands, results and attributes")
     text = attributes.items[0].contents
-    operation: Operation = from_text(ctypes.string_at(text.start, text.length))
-    a, b = (
-        _array(operands.items[i].contents, operation.shape(name))
-        for i, name in enumerate(operation.operands)
-    )
-    out = _array(results.items[0].contents, operation.shape(operation.result))
-    run(operation, a, b, out)
+    to_do = job(ctypes.string_at(text.start, text.length))
+    buffers = operands.items[0], operands.items[1], results.items[0]
+    to_do.run(*(_array(b.contents, shape) for b, shape in zip(buffers, to_do.shapes, strict=True)))
 
 
 def _describe(frame: _Frame) -> None:

@@ -54,7 +54,6 @@ class Operation:
         return json.dumps([self.result, astuple(self.g), self.layout, self.options])
 
 
-@lru_cache(maxsize=1024)
 def from_text(text: bytes) -> Operation:
     """The operation whose text this is."""
     result, sizes, layout, settings = json.loads(text)
@@ -70,20 +69,38 @@ def settings_in_force() -> tuple[tuple[str, Any], ...]:
     return tuple((field.name, value) for field, value in given if value != field.default)
 
 
-def run(operation: Operation, a: Array, b: Array, out: Array) -> None:
-    """Fill ``out`` with the pass of two arrays; all in the caller's order of axes."""
-    first, second = operation.operands
-    source, weights = a.transpose(operation.axes(first)), b.transpose(operation.axes(second))
-    y = out.transpose(operation.axes(operation.result))
-    name = PASSES[operation.result]
-    # JAX's gradients of complex functions conjugate nothing, so neither is conjugated here.
-    with options(**dict(operation.options)) if operation.options else nullcontext():
-        host.compute(name, operation.g, source, weights, y, None, "auto")
+class Job:
+    """An operation with all that its run needs looked up: a small one takes less than the rest."""
+
+    __slots__ = ("_axes", "_g", "_pass_name", "_settings", "shapes")
+
+    def __init__(self, operation: Operation) -> None:
+        names = (*operation.operands, operation.result)
+        self.shapes = tuple(operation.shape(name) for name in names)
+        self._axes = tuple(operation.axes(name) for name in names)
+        self._pass_name, self._g = PASSES[operation.result], operation.g
+        self._settings = dict(operation.options)
+
+    def run(self, a: Array, b: Array, out: Array) -> None:
+        """Fill ``out`` with the pass of two arrays; all in the caller's order of axes."""
+        source, weights, y = (
+            array.transpose(axes) for array, axes in zip((a, b, out), self._axes, strict=True)
+        )
+        # JAX's gradients of complex functions conjugate nothing, so neither is conjugated here.
+        with options(**self._settings) if self._settings else nullcontext():
+            host.compute(self._pass_name, self._g, source, weights, y, None, "auto")
+
+
+@lru_cache(maxsize=1024)
+def job(text: bytes) -> Job:
+    """The job of the operation whose text this is."""
+    return Job(from_text(text))
 
 
 def computed(operation: Operation, a: Any, b: Any) -> Array:
     """The pass of two arrays of JAX's, as a new array."""
     first, second = np.asarray(a), np.asarray(b)
-    out = np.empty(operation.shape(operation.result), first.dtype)
-    run(operation, first, second, out)
+    to_do = Job(operation)
+    out = np.empty(to_do.shapes[2], first.dtype)
+    to_do.run(first, second, out)
     return out
