@@ -128,13 +128,16 @@ def table(figures: list[Figure]) -> Table:
 @click.option("--size", default=2048, show_default=True, help="Rows and columns of the image.")
 @click.option("--chunk", default=128, show_default=True, help="Rows of a band.")
 @click.option("--rounds", default=5, show_default=True)
+@click.option("--workers", "counts", default=[1, 2], show_default=True, multiple=True)
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write figures here.")
-def main(size: int, chunk: int, rounds: int, json_path: Path | None) -> None:
-    """Time an image of 32 channels on one and on two workers, and count what they send."""
+def main(
+    size: int, chunk: int, rounds: int, counts: tuple[int, ...], json_path: Path | None
+) -> None:
+    """Time an image of 32 channels on some numbers of workers, and count what they send."""
     figures = []
-    for workers in (1, 2):
+    for workers in counts:
         with cluster(workers) as client:
-            for bands in (DEALT, PLACED)[:workers]:
+            for bands in (DEALT, PLACED)[: min(workers, 2)]:
                 figures += measure(client, size, chunk, bands, rounds)
     Console(highlight=False).print(table(figures))
     if json_path:

@@ -164,7 +164,7 @@ def test_batch_groups() -> None:
     equal(passes, x, w, **settings)
 
 
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "int8", "int32", "complex64"])
+@pytest.mark.parametrize("dtype", ["bfloat16", "int32"])
 def test_dtypes(dtype: str) -> None:
     x, w = array(1, 3, 6, 6, dtype=dtype), array(4, 3, 3, 3, dtype=dtype)
     equal(call, x, w, window_strides=(1, 1), padding="SAME")
