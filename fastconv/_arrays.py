@@ -95,6 +95,8 @@ def checked_out(given: object, shape: tuple[int, ...], operands: dict[str, Array
 
 def overlaps_itself(shape: tuple[int, ...], strides: tuple[int, ...], itemsize: int) -> bool:
     """Whether two elements may share memory: an axis steps less far than those inside it reach."""
+    if 0 in shape:
+        return False  # NumPy gives an empty array strides of 0
     reach = itemsize
     if 0 in shape:
         return False

@@ -110,6 +110,12 @@ def test_out_that_overlaps_itself_is_refused() -> None:
         fastconv.conv2d(x, w, out=out)
 
 
+def test_out_for_no_images() -> None:
+    x, w = integers(0, 1, 4, 4), integers(1, 1, 2, 2)
+    out = np.empty((0, 1, 3, 3), np.float32)
+    assert fastconv.conv2d(x, w, out=out) is out
+
+
 def test_explain_of_no_images() -> None:
     assert fastconv.explain((0, 3, 8, 8), (4, 3, 3, 3)).flops == 0
 

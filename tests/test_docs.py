@@ -23,7 +23,7 @@ from scripts import run_script
 from test_bench_roofline import row
 
 import fastconv
-from bench import auto, compare, tables, torch_training, variants
+from bench import auto, compare, in_dask, in_jax, tables, torch_training, variants
 from bench import signal as bench_signal
 from bench.__main__ import main as bench_command
 from bench.gpu.__main__ import main as gpu_command
@@ -40,6 +40,7 @@ PAGES = sorted(DOCS.rglob("*.md"))
 DEVICE_PAGE = DOCS / "howto" / "gpu.md"
 BENCH_PAGE = DOCS / "howto" / "report.md"
 SITE = ("sphinx", "furo", "myst_parser", "numpydoc", "sphinx_click", "sphinx_copybutton")
+ADAPTERS = {"dask": "dask.array", "jax": "jax"}  # the libraries that pages of these names are about
 
 sys.path.insert(0, str(EXAMPLES))
 
@@ -105,6 +106,8 @@ def test_every_block_is_run(page: Path) -> None:
 )
 def test_examples(page: Path) -> None:
     """The blocks of a page are one session, from the first to the last."""
+    if page.stem in ADAPTERS:
+        pytest.importorskip(ADAPTERS[page.stem])
     if "import torch" in page.read_text(encoding="utf-8"):
         pytest.importorskip("torch")
     lines = [""] * (page.read_text(encoding="utf-8").count("\n") + 1)
@@ -196,6 +199,8 @@ BENCHMARKS: dict[str, click.Command] = {
     "bench.auto": auto.main,
     "bench.compare": compare.main,
     "bench.gpu": gpu_command,
+    "bench.in_dask": in_dask.main,
+    "bench.in_jax": in_jax.main,
     "bench.report": report_command,
     "bench.signal": bench_signal.main,
     "bench.tables": tables.main,
@@ -280,7 +285,7 @@ def test_benchmark_table_has_the_headings_shown() -> None:
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The site, built as continuous integration builds it: a warning is an error."""
-    for name in SITE:
+    for name in (*SITE, *ADAPTERS.values()):
         pytest.importorskip(name, reason=f"the docs need {name}: pip install '.[docs]'")
     folder = tmp_path_factory.mktemp("site")
     command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html"]
