@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from itertools import product
-from typing import Any
+from typing import Any, TypeAlias
 
 import dask.array as da
 import numpy as np
@@ -15,7 +15,6 @@ from dask.base import tokenize
 
 from fastconv._arguments import sizes
 from fastconv.geometry import ConvGeometry, forward_geometry, gradient_geometry
-from fastconv.operations import Settings
 from fastconv.options import current
 
 from . import tasks
@@ -25,6 +24,8 @@ from .cuts import Range, Read, gradient_read, input_ranges, input_read, lengths,
 from .cuts import ranges as ranges_of
 from .graphs import Graph, Source
 from .tasks import Chunk, How
+
+Settings: TypeAlias = tuple[Any, Any, Any, Any]  # stride, padding, dilation, groups
 
 
 def conv(

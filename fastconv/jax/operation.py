@@ -87,8 +87,9 @@ class Job:
             array.transpose(axes) for array, axes in zip((a, b, out), self._axes, strict=True)
         )
         # JAX's gradients of complex functions conjugate nothing, so neither is conjugated here.
+        name, g = self._pass_name, self._g
         with options(**self._settings) if self._settings else nullcontext():
-            host.compute(self._pass_name, self._g, source, weights, y, None, "auto")
+            host.compute(host.Pass(name, g, source, weights, y, y, None, "auto", None, ""))
 
 
 @lru_cache(maxsize=1024)
