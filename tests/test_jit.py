@@ -48,7 +48,7 @@ def assert_same(given: Array, expected: Array) -> None:
     assert given.tobytes() == expected.tobytes()
 
 
-@pytest.mark.parametrize(("dtype", "layout"), zip(DTYPES, LAYOUTS, strict=True))
+@pytest.mark.parametrize(("dtype", "layout"), list(zip(DTYPES, LAYOUTS, strict=True)))
 @pytest.mark.parametrize("which", PASSES)
 def test_two_axes(which: str, dtype: str, layout: str, arena: Arena) -> None:
     for case in CASES[2][: None if dtype == "float32" else 3]:
