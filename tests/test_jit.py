@@ -48,15 +48,10 @@ def assert_same(given: Array, expected: Array) -> None:
     assert given.tobytes() == expected.tobytes()
 
 
-@pytest.mark.parametrize(
-    ("which", "dtype", "layout"),
-    [
-        *(("forward", dtype, layout) for dtype in DTYPES for layout in LAYOUTS),
-        *((which, *how) for which in PASSES[1:] for how in zip(DTYPES, LAYOUTS, strict=True)),
-    ],
-)
+@pytest.mark.parametrize(("dtype", "layout"), list(zip(DTYPES, LAYOUTS, strict=True)))
+@pytest.mark.parametrize("which", PASSES)
 def test_two_axes(which: str, dtype: str, layout: str, arena: Arena) -> None:
-    for case in CASES[2]:
+    for case in CASES[2][: None if dtype == "float32" else 3]:
         given = operands(case, which)
         placed = [arena.place(values, dtype, layout) for values in given]
         result = nopython.ALONE[which][1](*ordered(case, which, tuple(placed)))
