@@ -23,7 +23,7 @@ from bench.summary import machine_lines
 from bench.timing import FEW_ROUNDS, interleaved, ratio
 
 CONTESTANTS = ("fastconv", "torch")
-TOLERANCE = 1e-2  # rounding gives 1e-5, a ReLU that it turns more
+TOLERANCE = 5e-2  # rounding gives 1e-5, a ReLU that it turns 1e-2, a wrong kernel 1
 CORNER = 64  # pixels
 
 

@@ -57,8 +57,9 @@ def test_resnet18(layout: Any) -> None:
         results.append((y, image.grad, *(p.grad.clone() for p in model.parameters())))
     for found, expected in zip(*results, strict=True):
         assert found.stride() == expected.stride()
-        # Rounding gives 1e-5. Where it turned the sign of a ReLU's input, it would be more.
-        assert (found - expected).norm() <= 1e-3 * expected.norm()
+        # Rounding gives 1e-5; to gradients, where it turns the sign of a ReLU's input, 1e-2.
+        allowed = 1e-4 if found.shape == y.shape else 2e-2
+        assert (found - expected).norm() <= allowed * expected.norm()
 
 
 def image(**settings: Any) -> Any:
