@@ -38,7 +38,7 @@ DOCS, EXAMPLES = ROOT / "docs", ROOT / "examples"
 PAGES = sorted(DOCS.rglob("*.md"))
 DEVICE_PAGE = DOCS / "howto" / "gpu.md"
 BENCH_PAGE = DOCS / "howto" / "report.md"
-SITE = ("sphinx", "furo", "myst_parser", "numpydoc", "sphinx_click", "sphinx_copybutton")
+SITE = ("torch", "sphinx", "furo", "myst_parser", "numpydoc", "sphinx_click", "sphinx_copybutton")
 
 sys.path.insert(0, str(EXAMPLES))
 
