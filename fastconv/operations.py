@@ -94,7 +94,7 @@ def checked_conv_transpose(
 ) -> Any:
     """What ``call`` makes of a transposed convolution, once its arguments are checked."""
     x, w = call.operands()
-    g = transposed_geometry(x.shape, w.shape, *settings, rank)
+    g = transposed_geometry(x.shape, w.shape, *settings[:5], rank, settings[5])
     return call.run("input_gradient", g, "input", "weight", algorithm)
 
 

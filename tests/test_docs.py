@@ -40,7 +40,8 @@ PAGES = sorted(DOCS.rglob("*.md"))
 DEVICE_PAGE = DOCS / "howto" / "gpu.md"
 BENCH_PAGE = DOCS / "howto" / "report.md"
 SITE = ("sphinx", "furo", "myst_parser", "numpydoc", "sphinx_click", "sphinx_copybutton")
-ADAPTERS = {"dask": "dask.array", "jax": "jax"}  # the libraries that pages of these names are about
+# The libraries that pages of these names are about.
+ADAPTERS = {"dask": "dask.array", "jax": "jax", "pytorch": "torch"}
 
 sys.path.insert(0, str(EXAMPLES))
 
