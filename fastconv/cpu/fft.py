@@ -64,6 +64,8 @@ def refusal(pass_name: str, low: Lowered, arrays: Operands) -> str | None:
     axes = low.parts[0].axes
     if len(low.parts) > 1 or any(axis.move != 1 or axis.step != 1 for axis in axes):
         return "needs a stride of 1"
+    if not all(axis.taps for axis in axes):
+        return "needs a tap that meets the image"
     if any(len(a.taps) > 1 and a.taps[1][1] - a.taps[0][1] != 1 for a in axes):
         return "needs a dilation of 1"
     pairs = low.groups * low.source_channels * low.target_channels
