@@ -85,6 +85,20 @@ def test_few_pixels(dtype: str, channels: tuple[int, int], view: str, arena: Are
         np.testing.assert_array_equal(out, expected)
 
 
+@pytest.mark.parametrize("pads", [((1, 0), (0, 2)), ((0, 1), (0, 0))], ids=str)
+@pytest.mark.parametrize("channels", [(17, 24), (16, 64)], ids=str)
+def test_padding_that_one_tap_never_reads(
+    channels: tuple[int, int], pads: tuple[tuple[int, int], ...], arena: Arena
+) -> None:
+    """The gradient is larger than the image, and begins before it."""
+    plain = simple(2, *channels, (9, 12), (1, 1))
+    case = Case(2, *channels, 1, plain.input, plain.kernel, plain.stride, pads, plain.dilation)
+    given = operands(case, "weight_gradient")
+    x, dy = (arena.place(values, "float32", "channels_last") for values in given)
+    result = compute(case, "weight_gradient", x, dy, algorithm="direct")
+    np.testing.assert_array_equal(result, oracle(case, "weight_gradient", *given))
+
+
 def test_few_pixels_need_no_second_step() -> None:
     g = fastconv.explain((2, 64, 7, 7), (128, 64, 1, 1)).geometry
     x, dy = (np.empty((2, 7, 7, c), np.float32).transpose(0, 3, 1, 2) for c in (64, 128))

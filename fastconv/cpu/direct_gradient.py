@@ -55,7 +55,9 @@ def _swaps(low: Lowered, arrays: Operands) -> bool:
     weights, in the order in which they lie in memory.
     """
     part = low.parts[-1]
-    plain = len(part.taps) == 1 and low.source == part.counts and not low.needs_padding
+    # Where padding was clipped, the gradient may begin further on than the image.
+    aligned = low.source == part.counts and all(axis.start == 0 for axis in part.axes)
+    plain = len(part.taps) == 1 and aligned and not low.needs_padding
     last = arrays.channels_last and arrays.w[1] == arrays.size != arrays.w[-1]
     crowded = arrays.w[-1] % 4096 == 0  # would be staged: see `stage`
     few = low.source_channels <= low.target_channels // 2 and not crowded
