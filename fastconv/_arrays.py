@@ -98,8 +98,6 @@ def overlaps_itself(shape: tuple[int, ...], strides: tuple[int, ...], itemsize: 
     if 0 in shape:
         return False  # NumPy gives an empty array strides of 0
     reach = itemsize
-    if 0 in shape:
-        return False
     for step, size in sorted((abs(t), s) for t, s in zip(strides, shape, strict=True)):
         if size > 1:
             if step < reach:

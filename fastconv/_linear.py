@@ -80,7 +80,8 @@ def prepare(in1: Array, in2: Array, dtype: np.dtype[Any], task: Task, method: st
 
     ``method`` is "direct" for sums of products, "fft", or "auto" for the faster of the two.
     """
-    if 0 in (*task.length, *in2.shape):
+    nothing = 0 in in1.shape and task.mode == "constant" and not np.any(task.value)
+    if nothing or 0 in (*task.length, *in2.shape):
         return lambda in1, in2: np.zeros(task.length, dtype)
     if (joined := _joined(in1.shape, in2.shape, task)) is not None:
         shape1, shape2, inner = joined

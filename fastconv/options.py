@@ -137,11 +137,11 @@ class Block:
         _tell()
 
     def __exit__(self, *_: object) -> None:
+        del _open[self]
+        _tell()
         chosen, number = self._tokens
         _settings.reset(chosen)
         planning.reset(number)
-        del _open[self]
-        _tell()
 
 
 def _tell() -> None:

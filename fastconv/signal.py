@@ -264,7 +264,7 @@ def _of_any_rank(
     dtype = common_dtype(first, second)
     correlates = name == "correlate"
     if first.ndim == 0:
-        return np.multiply(first, np.conjugate(second) if correlates else second)
+        return np.multiply(first, second.conj() if correlates else second)
     for array, which in ((first, "in1"), (second, "in2")):
         if array.size == 0 and (which == "in2" or mode != "same"):
             raise ValueError(f"{which} must not be empty, got shape {array.shape}")

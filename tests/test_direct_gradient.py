@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from arrays import Arena
+from arrays import Arena, bfloat16_bits, channels_last
 from cases import Case, compute, operands, oracle, simple
 
 import fastconv
@@ -97,6 +97,20 @@ def test_padding_that_one_tap_never_reads(
     x, dy = (arena.place(values, "float32", "channels_last") for values in given)
     result = compute(case, "weight_gradient", x, dy, algorithm="direct")
     np.testing.assert_array_equal(result, oracle(case, "weight_gradient", *given))
+
+
+@pytest.mark.parametrize("innermost", [False, True])
+def test_few_pixels_of_bfloat16(innermost: bool) -> None:
+    """Sums of pairs are float32 where they wait to be rounded, whatever the target's type."""
+    rng = np.random.default_rng(4)
+    x, dy = (rng.integers(-3, 4, (2, c, 4, 4)).astype(np.float32) for c in (8, 32))
+    out = np.empty((8, 1, 1, 32), np.uint16).transpose(3, 0, 1, 2)
+    out = out if innermost else np.empty((32, 8, 1, 1), np.uint16)
+    bits = [channels_last(bfloat16_bits(values)) for values in (x, dy)]
+    with fastconv.options(bfloat16_bits=True):
+        fastconv.conv2d_weight(bits[0], out.shape, bits[1], out=out)
+    expected = fastconv.conv2d_weight(x, out.shape, dy, algorithm="direct")
+    np.testing.assert_array_equal(out, bfloat16_bits(expected))
 
 
 def test_few_pixels_need_no_second_step() -> None:

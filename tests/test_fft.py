@@ -44,6 +44,26 @@ def test_against_exact_sums(case: Case, dtype: str, layout: str, which: str, are
     np.testing.assert_array_equal(again, out)
 
 
+def test_padding_that_one_tap_never_reads() -> None:
+    """The gradient begins before the image."""
+    pytest.importorskip("scipy")
+    case = Case(2, 2, 2, 1, (13,), (1,), (1,), ((16, 20),), (1,))
+    given = operands(case, "weight_gradient")
+    expected = compute(case, "weight_gradient", *given, algorithm="direct")
+    result = compute(case, "weight_gradient", *given, algorithm="fft")
+    np.testing.assert_allclose(result, expected, atol=1e-12)
+
+
+def test_one_pixel_meets_a_part_of_the_taps() -> None:
+    """A strided input gradient of one pixel is one part, without the taps of other phases."""
+    pytest.importorskip("scipy")
+    case = Case(1, 1, 1, 1, (1,), (4,), (3,), ((3, 3),), (1,))
+    given = operands(case, "input_gradient")
+    expected = compute(case, "input_gradient", *given, algorithm="direct")
+    result = compute(case, "input_gradient", *given, algorithm="fft")
+    np.testing.assert_allclose(result, expected, atol=1e-12)
+
+
 @pytest.mark.parametrize("which", PASSES)
 @pytest.mark.parametrize("offset", [0, 100])
 def test_rounding_of_reals(offset: float, which: str) -> None:

@@ -231,7 +231,8 @@ def test_scipy_is_not_imported() -> None:
 
 
 @pytest.mark.parametrize(
-    ("a", "b"), [(3, 4), (np.float32(2), 1 + 2j), (np.array(2j), np.array(3j)), (True, 2)]
+    ("a", "b"),
+    [(3, 4), (np.float32(2), 1 + 2j), (np.array(2j), np.array(3j)), (True, 2), (True, True)],
 )
 def test_scalars(a: object, b: object) -> None:
     for name in NAMES:
@@ -274,9 +275,10 @@ def test_known_calls_heed_every_argument() -> None:
 )
 def test_empty_images(sizes: tuple, mode: str) -> None:
     a, b = map(np.ones, sizes)
-    want = scipy_signal.correlate2d(a, b, mode, "fill", 7)
-    assert_same(signal.correlate2d(a, b, mode, "fill", 7), want)
-    assert_same(signal.convolve2d(a, b, mode, "fill", 7), want)
+    for value in (7, 0):
+        want = scipy_signal.correlate2d(a, b, mode, "fill", value)
+        assert_same(signal.correlate2d(a, b, mode, "fill", value), want)
+        assert_same(signal.convolve2d(a, b, mode, "fill", value), want)
     if 0 not in a.shape:  # there SciPy divides by zero
         assert_same(signal.correlate2d(a, b, mode, "wrap"), want * (0 in b.shape))
 

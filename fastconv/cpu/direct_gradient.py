@@ -183,16 +183,17 @@ def _line_steps(low: Lowered, arrays: Operands, space: Workspace, threads: int) 
     gradient = gradient_lanes(low, arrays, over.y_rows, over.pixels, blocks, width)
     # Whole vectors of channels, of pixels one after the other, are read where they are; but not one
     # line of many in each pixel: they would meet in few sets of the cache.
-    together = bool((np.diff(over.y_rows) == length * over.pixels.y_step).all())
+    follow = bool((np.diff(over.y_rows) == length * over.pixels.y_step).all())
     whole = bool((blocks.present == width).all())
     dense = width * arrays.size >= min(_RUN_BYTES, over.pixels.y_step // 4)
-    in_place = arrays.w[1] == arrays.size and together and whole and dense
+    in_place = arrays.w[1] == arrays.size and follow and whole and dense
     tiles = -(-len(lines.starts) // shape.rho)
     chunk_rows, chunks = _even_chunks(rows, _CHUNK_PIXELS // length)
     block_sums = tiles * shape.rho * shape.m * width * arrays.size
     cut = _cut(len(blocks.group), tiles, chunks, block_sums)
     one_tap = len(low.parts[-1].taps) == 1
-    final = chunks == 1 and one_tap and arrays.y[0] == arrays.size and not lines.along_taps
+    together = arrays.y[0] == arrays.size == arrays.target_size
+    final = chunks == 1 and one_tap and together and not lines.along_taps
     constants: dict[str, Constant] = {
         "units": cut.units,
         "splits": cut.splits,
@@ -227,7 +228,7 @@ def _line_steps(low: Lowered, arrays: Operands, space: Workspace, threads: int) 
         "y_lines": lines.firsts * arrays.y[1],
         "y_pitch": arrays.y[1],
     }
-    chunk_bytes = -(-chunk_rows * length * width * arrays.size // 64) * 64
+    chunk_bytes = 0 if in_place else -(-chunk_rows * length * width * arrays.size // 64) * 64
     constants["scratch"] = space.take(chunk_bytes * min(threads, cut.units))
     constants["scratch_bytes"] = chunk_bytes
     fixed = lines.pitch if lines.pitch == arrays.size else 0

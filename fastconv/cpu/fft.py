@@ -262,11 +262,13 @@ class FourierProgram:
 
 
 def _taps(program: FourierProgram) -> Spans:
-    """The order in which a pass reads the weights: forwards, or backwards."""
+    """The weights that a pass reads, in its order: forwards, or backwards."""
     steps = []
     for axis in program.low.parts[0].axes:
-        backwards = len(axis.taps) > 1 and axis.taps[1][0] < axis.taps[0][0]
-        steps.append(slice(None, None, -1 if backwards else 1))
+        first, last = axis.taps[0][0], axis.taps[-1][0]
+        step = axis.taps[1][0] - first if len(axis.taps) > 1 else 1
+        stop = last + (1 if step > 0 else -1)
+        steps.append(slice(first, None if stop < 0 else stop, step))
     return tuple(steps)
 
 
@@ -316,7 +318,10 @@ def _weight_gradient(program: FourierProgram, x: Array, dy: Array, dw: Array, bi
         for number in range(first, last):
             image, targets = program.places(number)
             spectra = program.source(x, image, targets)
-            against = program.forwards(dy[(image, slice(None), *targets)])
+            # Where padding was clipped, the gradient begins further on.
+            parts = zip(low.parts[0].axes, targets, strict=True)
+            at: Spans = tuple(slice(a.start + t.start, a.start + t.stop) for a, t in parts)
+            against = program.forwards(dy[(image, slice(None), *at)])
             np.conjugate(against, out=against)
             against = against.reshape(low.groups, low.target_channels, *shape)
             for group, k, c in product(*map(range, pairs)):
