@@ -168,8 +168,21 @@ class _ErrorsTo:
             message = f"{type(error).__name__}: {message}"
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(message))  # for the one who raises it
         self._data[protocol.ERROR], self._data[protocol.MESSAGE] = number, id(message)
-        # Numba drops a parallel loop's errors. Passed on to ctypes, `sys.unraisablehook` shows it.
-        return bool(self._data[protocol.CALLER] != protocol.STRANGER)
+        if self._data[protocol.CALLER] == protocol.STRANGER:
+            _show(error)  # Numba drops a parallel loop's errors
+        return True
+
+
+def _show(error: BaseException) -> None:
+    """Hand an error to `sys.unraisablehook`, as ctypes does with what its callbacks raise.
+
+    A callback of its own: one that returns a number would return any when it raises.
+    """
+
+    def again() -> None:
+        raise error
+
+    ctypes.PYFUNCTYPE(None)(again)()
 
 
 answers = Answers()
