@@ -196,8 +196,10 @@ def _check_batch_gradient(per_sample: Any) -> None:
     """A result's number of axes must be known from the types alone."""
     if isinstance(per_sample, types.Omitted):
         per_sample = per_sample.value
+    if isinstance(per_sample, types.BooleanLiteral):
+        per_sample = per_sample.literal_value
     if per_sample is not False:
-        raise TypingError("per_sample must be left out in nopython code")
+        raise TypingError("per_sample must be False in nopython code")
 
 
 def _without_annotations(public: Callable[..., Any]) -> inspect.Signature:

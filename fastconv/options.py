@@ -119,26 +119,31 @@ def options(
 
 @contextmanager
 def _changed(given: dict[str, Any]) -> Iterator[None]:
-    with Block(replace(current(), **given)):
+    with Block(replace(current(), **given), told=True):
         yield
 
 
 class Block:
-    """A block of code that runs under such settings: what `options` gives, in a microsecond."""
+    """A block of code that runs under such settings: what `options` gives, in a microsecond.
 
-    __slots__ = ("_chosen", "_tokens")
+    ``told``: whether it is a user's, and so what code without the interpreter's lock goes by.
+    """
 
-    def __init__(self, chosen: Settings) -> None:
-        self._chosen = chosen
+    __slots__ = ("_chosen", "_tokens", "_told")
+
+    def __init__(self, chosen: Settings, told: bool = False) -> None:
+        self._chosen, self._told = chosen, told
 
     def __enter__(self) -> None:
         self._tokens = _settings.set(self._chosen), planning.set(self._chosen.planning)
-        _open[self] = self._chosen
-        _tell()
+        if self._told:
+            _open[self] = self._chosen
+            _tell()
 
     def __exit__(self, *_: object) -> None:
-        del _open[self]
-        _tell()
+        if self._told:
+            del _open[self]
+            _tell()
         chosen, number = self._tokens
         _settings.reset(chosen)
         planning.reset(number)

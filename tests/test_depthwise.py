@@ -89,8 +89,8 @@ def test_signals_and_volumes(case: Case, which: str, layout: str, arena: Arena) 
 
 
 BANDS = {
-    "one image in bands": simple(1, 1, 1, (150, 700), (5, 5), pad=2),
-    "tall kernels": simple(1, 1, 1, (60, 90), (31, 31), pad=15),
+    "one image in bands": simple(1, 1, 1, (70, 700), (5, 5), pad=2),
+    "tall kernels": simple(1, 1, 1, (34, 44), (31, 31), pad=15),
     "bands of a few rows": simple(1, 20, 20, (90, 400), (3, 3), groups=20, pad=1, stride=2),
     "many planes": simple(16, 130, 130, (7, 7), (3, 3), groups=130, pad=1),
 }

@@ -372,3 +372,14 @@ def test_axes_cover_every_pair_of_operands() -> None:
         for name in operands:
             assert len(set(primitive._INDICES[name]) & set(primitive._INDICES[result])) == 1
     assert {frozenset((r, *o)) for r, o in operation.OPERANDS.items()} == {frozenset("xwy")}
+
+
+def test_batches_of_nothing() -> None:
+    x, w = array(0, 2, 3, 5, 5), array(4, 3, 3, 3)
+    for conv in (ours, lax.conv_general_dilated):
+        run = jax.vmap(lambda x, conv=conv: conv(x, w, (1, 1), "VALID"))
+        assert run(x).shape == (0, 2, 4, 3, 3)
+        grouped = conv(array(0, 3, 5, 5), w, (1, 1), "VALID", batch_group_count=2)
+        assert grouped.shape == (0, 4, 3, 3)
+    kernels = jax.vmap(lambda w: ours(x[0:0, 0], w, (1, 1), "VALID"))(w[None])
+    assert kernels.shape == (1, 0, 4, 3, 3)

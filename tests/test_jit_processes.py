@@ -397,3 +397,26 @@ assert all(y.tobytes() == expected for y in out)
 """,
         **TWO_THREADS,
     )
+
+
+def test_blocks_of_adapters_are_not_told() -> None:
+    """Threads without a context go by users' blocks, not by those that an adapter opens."""
+    printed = run_script(
+        """
+import numpy as np
+from dataclasses import replace
+from numba import njit
+import fastconv
+from fastconv.options import Block, current
+
+@njit(nogil=True)
+def one(x, w):
+    return fastconv.conv2d(x, w)
+
+x, w = np.full((1, 1, 2, 2), 3, np.uint16), np.full((1, 1, 2, 2), 5, np.uint16)
+from concurrent.futures import ThreadPoolExecutor
+with Block(replace(current(), bfloat16_bits=True)), ThreadPoolExecutor(1) as pool:
+    print(pool.submit(one, x, w).result().ravel())
+"""
+    )
+    assert printed == "[60]\n"

@@ -607,3 +607,53 @@ def test_samples_of_pytorchs_own_tests() -> None:
             with pytest.raises((TypeError, ValueError, RuntimeError)):
                 call(sample.input, *sample.args, **sample.kwargs)
     assert done > 100
+
+
+def test_transforms_around_compiled_code() -> None:
+    x, w = integers(2, 3, 6, 6), integers(4, 3, 3, 3)
+    plain = lambda w: ours.conv2d(x, w).sum()  # noqa: E731
+    compiled = torch.compile(plain, backend="aot_eager")
+    expected = torch.func.grad(plain)(w)
+    torch.testing.assert_close(torch.func.grad(compiled)(w), expected)
+    tangent = torch.func.jvp(compiled, (w,), (w,))[1]
+    torch.testing.assert_close(tangent, torch.func.jvp(plain, (w,), (w,))[1])
+
+
+def test_transforms_inside_compiled_code_break_the_graph() -> None:
+    """PyTorch's operators would give tangents of zero there: see `passes`."""
+    x, w = integers(2, 3, 6, 6), integers(4, 3, 3, 3)
+    tangent = lambda w: torch.func.jvp(lambda w: ours.conv2d(x, w), (w,), (w,))[1]  # noqa: E731
+    gradient = torch.func.grad(lambda w: ours.conv2d(x, w).square().sum())
+    for plain in (tangent, gradient):
+        torch.testing.assert_close(torch.compile(plain, backend="aot_eager")(w), plain(w))
+    with pytest.raises(Exception, match="compil"):
+        torch.compile(tangent, backend="aot_eager", fullgraph=True)(w)
+
+
+def test_a_tangent_of_the_gradient_alone() -> None:
+    """The forward pass ran before there was any forward mode."""
+    x, w = integers(2, 3, 6, 6), integers(4, 3, 3, 3).requires_grad_()
+    results = []
+    for conv in (ours.conv2d, peers.conv2d):
+        y = conv(x, w)
+        with torch.autograd.forward_ad.dual_level():
+            dual = torch.autograd.forward_ad.make_dual(torch.ones_like(y), y.detach())
+            (dw,) = torch.autograd.grad(y, w, dual)
+            results.append(torch.autograd.forward_ad.unpack_dual(dw).tangent)
+    torch.testing.assert_close(results[0], results[1])
+
+
+@pytest.mark.parametrize("dtype", [torch.complex64, torch.int64])
+def test_fastest_for_what_pytorch_does_not_know(dtype: Any) -> None:
+    x, w = integers(2, 3, 6, 6, dtype=dtype), integers(4, 3, 3, 3, dtype=dtype)
+    y = ours.conv2d(x, w, algorithm="fastest")
+    torch.testing.assert_close(y, ours.conv2d(x, w))
+    z = ours.conv_transpose2d(y, w, algorithm="fastest")
+    torch.testing.assert_close(z, ours.conv_transpose2d(y, w))
+
+
+def test_all_of_a_transposed_result_beyond_the_kernel() -> None:
+    x, w, b = integers(1, 2, 1, 1), integers(2, 3, 1, 1), integers(3)
+    settings = {"dilation": 3, "output_padding": 2, "padding": 1}
+    made = ours.conv_transpose2d(x, w, b, **settings)
+    torch.testing.assert_close(made, peers.conv_transpose2d(x, w, b, **settings))

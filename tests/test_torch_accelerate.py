@@ -274,3 +274,21 @@ def test_compiled() -> None:
 def test_benchmark() -> None:
     result = CliRunner().invoke(training, ["--smoke", "--layout", "nchw"])
     assert result.exit_code == 0, result.output
+
+
+def test_forward_mode_in_compiled_code_is_left_alone() -> None:
+    x, w = torch.randn(4, 64, 28, 28), torch.randn(64, 64, 3, 3)
+
+    def tangent(w: Any) -> Any:
+        return torch.func.jvp(lambda w: peers.conv2d(x, w), (w,), (w,))[1]
+
+    expected = tangent(w)
+    with accelerate():
+        found = torch.compile(tangent, backend="aot_eager")(w)
+    torch.testing.assert_close(found, expected)
+
+
+def test_a_wrong_bias_is_pytorchs_to_refuse() -> None:
+    x, w = torch.zeros(8, 64, 56, 56), torch.zeros(64, 64, 3, 3)
+    with accelerate(), pytest.raises(RuntimeError, match="bias"):
+        peers.conv2d(x, w, torch.zeros(5), 1, 1)

@@ -168,9 +168,10 @@ def _batch_groups(x: Any, axes: Axes, count: int, groups: int) -> tuple[Any, int
             f"lhs must have a batch divisible by batch_group_count={count}, got shape {x.shape}"
         )
     at, channels = axes[:2]
-    split = x.reshape(*x.shape[:at], count, -1, *x.shape[at + 1 :])
+    split = x.reshape(*x.shape[:at], count, x.shape[at] // count, *x.shape[at + 1 :])
     moved = jnp.moveaxis(split, at, channels)
-    return moved.reshape(*moved.shape[:channels], -1, *moved.shape[channels + 2 :]), count
+    both = count * x.shape[channels]
+    return moved.reshape(*moved.shape[:channels], both, *moved.shape[channels + 2 :]), count
 
 
 def _dilated_and_cropped(x: Any, axes: Axes, steps: Ints, pads: Pairs) -> tuple[Any, Pairs]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import lru_cache, partial
+from math import prod
 from typing import Any
 
 import jax
@@ -70,6 +71,8 @@ def _batched(
     names, arrays = operation.operands, list(operands)
     result, g = operation.result, operation.g
     (size,) = {a.shape[axis] for a, axis in zip(arrays, axes, strict=True) if axis is not None}
+    if size == 0:
+        return jnp.zeros((0, *operation.shape(result)), arrays[0].dtype), 0
     if None in axes:
         batched = 1 if axes[0] is None else 0
         (index,) = set(_INDICES[names[batched]]) & set(_INDICES[result])
@@ -77,14 +80,14 @@ def _batched(
             axis = axes[batched] or 0
             arrays[batched] = _merged(operation, names[batched], arrays[batched], axis, index)
             larger = replace(operation, g=replace(g, **{index: size * getattr(g, index)}))
-            return _split(larger, size, apply(larger, *arrays), index)
+            return _split(operation, size, apply(larger, *arrays), index)
     for i, name in enumerate(names):
         if axes[i] is None:
             arrays[i] = jnp.broadcast_to(arrays[i], (size, *arrays[i].shape))
         arrays[i] = _merged(operation, name, arrays[i], axes[i] or 0, _GROUPED[name])
     grouped = replace(g, C=size * g.C, K=size * g.K, groups=size * g.groups)
     larger = replace(operation, g=grouped)
-    return _split(larger, size, apply(larger, *arrays), _GROUPED[result])
+    return _split(operation, size, apply(larger, *arrays), _GROUPED[result])
 
 
 def _position(operation: Operation, name: str, index: str) -> int:
@@ -95,13 +98,14 @@ def _merged(operation: Operation, name: str, array: Any, axis: int, index: str) 
     """The axis of the batch and that of an index as one, the batch's the slower."""
     at = _position(operation, name, index)
     moved = jnp.moveaxis(array, axis, at)
-    return moved.reshape(*moved.shape[:at], -1, *moved.shape[at + 2 :])
+    return moved.reshape(*moved.shape[:at], prod(moved.shape[at : at + 2]), *moved.shape[at + 2 :])
 
 
 def _split(operation: Operation, size: int, result: Any, index: str) -> tuple[Any, int]:
-    """The result with an axis for the batch, and where that is."""
+    """The result of a larger operation with an axis for the batch, and where that is."""
     at = _position(operation, operation.result, index)
-    return result.reshape(*result.shape[:at], size, -1, *result.shape[at + 1 :]), at
+    each = operation.shape(operation.result)[at]
+    return result.reshape(*result.shape[:at], size, each, *result.shape[at + 1 :]), at
 
 
 batching.primitive_batchers[convolution] = _batched

@@ -21,6 +21,7 @@ from ..geometry import ConvGeometry
 from . import functional, rule, sizes
 from .layout import channels_last
 from .operators import FASTEST
+from .passes import transformed
 
 _PLAIN = (torch.Tensor, torch.nn.Parameter)
 
@@ -122,12 +123,16 @@ def _algorithm(
     if not _are_plain(input, weight, bias) or _is_recorded():
         return None
     if torch.compiler.is_compiling():
-        return FASTEST  # decided when the compiled code runs, of whatever sizes
+        # Decided when the compiled code runs, of whatever sizes; under transforms it could not run.
+        return None if transformed() else FASTEST
     try:
         g = geometry(rank, input, weight, *settings)
     except (TypeError, ValueError):
         return None
     ours = rule.passes(g, input.dtype, channels_last(input, weight))
+    channels = g.K if forward == "forward" else g.C
+    if bias is not None and tuple(bias.shape) != (channels,):
+        return None
     if not ours or (forward not in ours and not torch.is_grad_enabled()):
         return None
     if g.pad_before == g.pad_after:

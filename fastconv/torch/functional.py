@@ -225,8 +225,12 @@ def conv_transpose(
     images = x if batched else x.unsqueeze(0)
     after, beyond = _output_padding(g, per_axis(output_padding, "output_padding", rank, 0))
     size = (g.N, g.C, *(whole - more for whole, more in zip(g.input, beyond, strict=True)))
-    y = passes().input_gradient(size, w.conj(), images, *_settings(g, after), algorithm)
-    if any(beyond):
+    if min(size[2:]) < 1:  # all of it lies beyond every kernel
+        nothing = images.flatten()[:0].sum() + w.flatten()[:0].sum()
+        y = nothing.expand(g.N, g.C, *g.input)
+    else:
+        y = passes().input_gradient(size, w.conj(), images, *_settings(g, after), algorithm)
+    if any(beyond) and min(size[2:]) > 0:
         y = pad(y, [side for more in reversed(beyond) for side in (0, more)])
     if b is not None:
         y = y + _row(b, x, g)

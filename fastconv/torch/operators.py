@@ -150,6 +150,7 @@ for _name, _kernel, _fake in (
     ("input_gradient", _input_gradient, _fake_input_gradient),
     ("weight_gradient", _weight_gradient, _fake_weight_gradient),
 ):
-    library.impl(_name, _kernel, "CPU")
-    library.impl(_name, _kernel, "CUDA")
+    _opaque = torch.compiler.disable(_kernel)  # Dynamo looks into it where a transform is outside
+    library.impl(_name, _opaque, "CPU")
+    library.impl(_name, _opaque, "CUDA")
     torch.library.register_fake(f"fastconv::{_name}", _fake, lib=library)

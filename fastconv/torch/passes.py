@@ -41,11 +41,17 @@ def _function(name: str) -> Any:
 
 FUNCTIONS = Passes(*map(_function, _NAMES))
 
+
+def _late(rule: Callable[..., Any]) -> Callable[..., Any]:
+    """A derivative of passes fit for where it runs, which may be another transform."""
+    return lambda *arguments: rule(passes(), *arguments)
+
+
 for _name in _NAMES:
     _operator = f"fastconv::{_name}"
     torch.library.register_autograd(
         _operator,
-        partial(getattr(derivatives, f"derive_{_name}"), OPERATORS),
+        _late(getattr(derivatives, f"derive_{_name}")),
         setup_context=getattr(derivatives, f"save_{_name}"),
         lib=library,
     )
@@ -55,11 +61,18 @@ for _name in _NAMES:
 
 def passes() -> Passes:
     """The three passes, fit for the transforms that the caller is in."""
-    if torch.compiler.is_compiling():
+    if not transformed():
         return OPERATORS
-    transformed = torch._C._are_functorch_transforms_active() or _in_forward_mode()
-    return FUNCTIONS if transformed else OPERATORS
+    if torch.compiler.is_compiling():
+        raise NotImplementedError(
+            "fastconv.torch inside torch.func's transforms or forward mode cannot be compiled: "
+            "put torch.compile inside the transform"
+        )
+    return FUNCTIONS
 
 
-def _in_forward_mode() -> bool:
-    return bool(torch.autograd.forward_ad._current_level >= 0)
+@torch.compiler.assume_constant_result
+def transformed() -> bool:
+    """Whether the caller is in a transform of torch.func or in forward mode."""
+    active = torch._C._are_functorch_transforms_active()
+    return bool(active or torch.autograd.forward_ad._current_level >= 0)

@@ -61,6 +61,8 @@ def ours(
     stride, padding, dilation, groups = settings
     if padding[::2] != padding[1::2]:
         return True  # PyTorch's operators know no such padding
+    if source.is_complex() or not source.is_floating_point():
+        return True  # nor these numbers
     if source.is_cuda:
         return False  # not measured
     sizes = (input_shape, weight_shape, stride, padding[::2], dilation)
