@@ -86,9 +86,9 @@ def correlate2d(
     array([[ 4.,  6.],
            [10., 12.]])
     >>> signal.correlate2d(image, [[1.0, 0.0], [0.0, 1.0]], mode="same", boundary="symm")
-    array([[ 0.,  1.,  3.],
-           [ 3.,  4.,  6.],
-           [ 9., 10., 12.]])
+    array([[ 4.,  6.,  7.],
+           [10., 12., 13.],
+           [13., 15., 16.]])
     """
     ready: Run | None = calls.known.find(
         "correlate2d", 0, in1, in2, None, 2, (mode, boundary), "", fillvalue
