@@ -25,7 +25,7 @@ def store_kind(channel: int, pixel: int, size: int) -> int:
     "length", "x_step", "y_step", "blocks", "block_parts", "x_blocks", "y_blocks", "valid",
     "channels", "x_channel", "taps", "tap_table", "y_channel",
     "staged", "x_offset", "weights", "block_bytes", "packer", "bias_from",
-    "store", "floor", "ahead", "scratch", "scratch_bytes",
+    "store", "near", "floor", "ahead", "scratch", "scratch_bytes",
 )  # fmt: skip
 def correlate(bits: int, lanes: int, rho: int, m: int, vectors: int, fixed: int, runs: int) -> Any:
     """Correlate: tiles of ``rho`` image rows x ``m`` pixels by ``vectors`` vectors of channels.
@@ -45,7 +45,7 @@ def correlate(bits: int, lanes: int, rho: int, m: int, vectors: int, fixed: int,
          length, x_step, y_step, blocks, block_parts, x_blocks, y_blocks, valid,
          channels, x_channel, taps, tap_table, y_channel,
          staged, x_offset, weights, block_bytes, packer, bias_from, store,
-         floor, ahead, scratch, scratch_bytes) = simd.words(args, fields)  # fmt: skip
+         near, floor, ahead, scratch, scratch_bytes) = simd.words(args, fields)  # fmt: skip
         source = (workspace if staged else x) + x_offset
         spill = workspace + scratch + slot * scratch_bytes
         place, held = workspace + weights, -1
@@ -91,13 +91,15 @@ def correlate(bits: int, lanes: int, rho: int, m: int, vectors: int, fixed: int,
                         sums = simd.raised(sums, floor)
                         target = simd.shifted(y_row, pixel * y_step)
                         if store == ROWS:
-                            simd.store_rows(sums, target, y_step, m, vectors, present)
+                            simd.store_rows(sums, target, y_step, m, vectors, present, near)
                         elif store == COLUMNS and present == width:
                             simd.store_columns(sums, target, y_channel, m, vectors)
                         else:
                             tile.scatter(
                                 sums, spill, target, m, m * line, line, present, y_step, y_channel
                             )
+        if not near:
+            simd.settle()
 
     return kernel
 
@@ -196,7 +198,7 @@ def correlate_gradient(
                                 simd.word(valid, block),
                             )
                             targets = simd.lookup(y_base, y_lines, t * rho, last_line, rho)
-                            simd.store_rows(sums, targets, y_pitch, m, vectors, present)
+                            simd.store_rows(sums, targets, y_pitch, m, vectors, present, 1)
                         else:
                             simd.store_tile(sums, place)
 

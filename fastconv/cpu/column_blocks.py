@@ -175,7 +175,7 @@ def correlate(bits: int, lanes: int, m: int, vectors: int, mode: int) -> Any:
                         target = (y_base + simd.word(y_rows, row) + q * y_step,)
                         whole = q + m <= y_length and p + m <= here
                         if last and whole and store == ROWS:
-                            simd.store_rows(sums, target, y_step, m, vectors, present)
+                            simd.store_rows(sums, target, y_step, m, vectors, present, 1)
                         elif last and whole and store == COLUMNS and present == width:
                             simd.store_columns(sums, target, y_channel, m, vectors)
                         else:

@@ -6,11 +6,13 @@ image. What is left of large layers is the time that the arrays take through the
 
 from __future__ import annotations
 
+from math import prod
+
 import numpy as np
 
 from fastconv.cpu import open_gradient, open_planes, plane_staging
 from fastconv.cpu.bands import progression, three, three_axes
-from fastconv.cpu.operands import Operands, pack_bias, weight_lanes
+from fastconv.cpu.operands import Operands, pack_bias, stay_near, weight_lanes
 from fastconv.cpu.packing import pack_step
 from fastconv.cpu.plane_tiles import Tile, column
 from fastconv.cpu.planning import UNITS, block_table, parts_for
@@ -24,6 +26,7 @@ _SPAN_BYTES = 1 << 18  # of an image's rows under a tile that stay in the second
 _SHORTEST = 8  # columns of a span
 _SUMS_BYTES = 1 << 15  # of a gradient's sums, loaded and stored once a run
 _RUN = 32  # columns of a run
+_FROM_MEMORY = 1 << 24  # bytes of image and gradient that the third-level cache does not keep
 
 
 def correlate(low: Lowered, arrays: Operands, tile: Tile, space: Workspace) -> list[Step]:
@@ -40,6 +43,7 @@ def correlate(low: Lowered, arrays: Operands, tile: Tile, space: Workspace) -> l
         "block_from": blocks.first * arrays.size,
         "bias_from": bias_from,
         "y_image": arrays.y[0],
+        "near": stay_near(low, arrays),
         "floor": arrays.floor,
     }  # fmt: skip
     ahead, inner = [bias], []
@@ -138,6 +142,8 @@ def weight_gradient(
         "split_sums": count * plane_sums,
     }
     dy_depth, dy_row, dy_pixel = three(dy.spatial, 0)
+    # A stride's rows and columns are too many to ask for.
+    ahead = move == 1 == columns.move and low.N * _pixel_bytes(low, arrays) > _FROM_MEMORY
     constants = sums | _image(low, arrays) | _meetings(low, low.parts[0]) | {
         "units": units,
         "places": places,
@@ -160,9 +166,16 @@ def weight_gradient(
         "dy_pixel": dy_pixel,
     }  # fmt: skip
     kernel = compiled(
-        open_gradient.correlate_gradient_open, arrays.bits, arrays.lanes, rho, R, S, move
-    )
+        open_gradient.correlate_gradient_open,
+        arrays.bits, arrays.lanes, rho, R, S, move, int(ahead),
+    )  # fmt: skip
     return Step(kernel, units, constants), sums | {"sums_from": blocks.repeated * arrays.size}
+
+
+def _pixel_bytes(low: Lowered, arrays: Operands) -> int:
+    """Bytes of one image and of its output gradient."""
+    pixels = prod(low.source) + prod(low.parts[0].counts)
+    return low.groups * pixels * arrays.size
 
 
 def _cut(length: int, pieces: int) -> np.ndarray:

@@ -13,6 +13,7 @@ from fastconv.cpu.operands import (
     pack_bias,
     pack_weights,
     stage,
+    stay_near,
     weight_lanes,
 )
 from fastconv.cpu.packing import pack_step
@@ -233,6 +234,7 @@ def _common(
         "x_blocks": blocks.group * x.group_step(low.source_channels),
         "y_blocks": (blocks.group * low.target_channels + blocks.first) * y.channel,
         "y_channel": y.channel,
+        "near": stay_near(low, arrays),
         "floor": arrays.floor,
         "staged": int(x.staged),
         "x_offset": x.offset,

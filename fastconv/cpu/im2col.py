@@ -10,7 +10,15 @@ from fastconv.cpu import column_blocks, pixel_panels, simd
 from fastconv.cpu.channel_lanes import store_kind
 from fastconv.cpu.column_blocks import PIXELS
 from fastconv.cpu.direct_gradient import finish_lines
-from fastconv.cpu.operands import Operands, gradient_lanes, pack_bias, pack_weights, packed, stage
+from fastconv.cpu.operands import (
+    Operands,
+    gradient_lanes,
+    pack_bias,
+    pack_weights,
+    packed,
+    stage,
+    stay_near,
+)
 from fastconv.cpu.planning import (
     Axis,
     block_table,
@@ -195,6 +203,7 @@ def _panel_steps(
         "y_rows": target.y_rows,
         "y_length": target.pixels.length,
         "y_channel": y.channel,
+        "near": 1 if how else stay_near(low, arrays),
         "floor": arrays.floor,
         "image_rows": len(target.y_rows) // max(low.N, 1),
         "trails": np.zeros(1, np.int64) if how is None else how.trails,

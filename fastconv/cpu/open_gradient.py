@@ -17,16 +17,19 @@ from fastconv.cpu.program import reads
 
 def slide_along(
     sums, x, x_row, x_column, x_step, dy, dy_row, dy_step, h, h_row, H, c, c_column, c_step, W,
-    count, rho, R, S, move,
+    count, x_later, dy_later, rho, R, S, move,
 ):  # fmt: skip
-    """Sum over ``count`` columns of ``rho`` rows of the gradient, steps apart in both arrays."""
+    """Sum over ``count`` columns of ``rho`` rows of the gradient, steps apart in both arrays.
+
+    What lies ``x_later`` and ``dy_later`` on is asked for meanwhile, if that is not 0.
+    """
     raise NotImplementedError("compiled code only")
 
 
 @overload(slide_along, prefer_literal=True, jit_options={"forceinline": True})
 def _slide_along(
     sums, x, x_row, x_column, x_step, dy, dy_row, dy_step, h, h_row, H, c, c_column, c_step, W,
-    count, rho, R, S, move,
+    count, x_later, dy_later, rho, R, S, move,
 ):  # fmt: skip
     if not isinstance(R, types.IntegerLiteral):
         return None
@@ -34,9 +37,14 @@ def _slide_along(
 
     def run(
         sums, x, x_row, x_column, x_step, dy, dy_row, dy_step, h, h_row, H, c, c_column, c_step, W,
-        count, rho, R, S, move,
+        count, x_later, dy_later, rho, R, S, move,
     ):  # fmt: skip
         for i in range(count):
+            if dy_later:
+                for j in range(RHO):
+                    simd.prefetch_line(dy + dy_later + i * dy_step + j * dy_row)
+                for j in range(RHO + DOWN - 1):
+                    simd.prefetch_line(x + x_later + i * x_step + j * x_row)
             sums = simd.slide_gradient_inside(
                 sums, x + i * x_step, x_row, x_column, dy + i * dy_step, dy_row,
                 h, h_row, H, c + i * c_step, c_column, W, RHO, DOWN, ACROSS, MOVE,
@@ -54,11 +62,14 @@ def _slide_along(
     "dy_staged", "dy_offset", "dy_image", "dy_depth", "dy_row", "dy_pixel",
     "partial", "plane_sums", "split_sums",
 )  # fmt: skip
-def correlate_gradient_open(bits: int, lanes: int, rho: int, R: int, S: int, move: int) -> Any:
+def correlate_gradient_open(
+    bits: int, lanes: int, rho: int, R: int, S: int, move: int, ahead: int
+) -> Any:
     """Sum ``R`` x ``S`` taps at a time, over ``rho`` rows and a ``run`` of columns at a time.
 
     A unit is a chunk of vectors of channels by a split of the bands of rows in all images. Along
     each axis, tap t meets column i of the gradient at ``first + i * move + t * gap`` of the image.
+    ``ahead`` 1: what the next run reads is asked for while this one is multiplied.
     """
     fields = len(correlate_gradient_open.fields)  # type: ignore[attr-defined]
     count = R * S
@@ -90,6 +101,10 @@ def correlate_gradient_open(bits: int, lanes: int, rho: int, R: int, S: int, mov
                         x_run = x + n * x_image + d * x_depth + (p * h_move + h_first) * x_row
                         x_run += (q * w_move + w_first) * x_pixel
                         dy_run = gradient + n * dy_image + o * dy_depth + p * dy_row + q * dy_pixel
+                        # The next run is beside this one, or begins the rows below.
+                        right, down = (run, 0) if q + run < Q else (-q, rows)
+                        x_later = down * h_move * x_row + right * w_move * x_pixel
+                        dy_later = down * dy_row + right * dy_pixel
                         for k in range(first, last):
                             totals = base + k * plane_sums
                             at = simd.word(block_from, k)
@@ -106,19 +121,20 @@ def correlate_gradient_open(bits: int, lanes: int, rho: int, R: int, S: int, mov
                                         number = (layer * row_blocks + i) * column_blocks + j
                                         to = totals + number * block
                                         sums = simd.load_tile(to, bits, lanes, count)
+                                        asked = dy_later if ahead and number == 0 else 0
                                         if rows == rho:
                                             sums = slide_along(
                                                 sums, x_at, h_step * x_row, tap_across,
                                                 w_move * x_pixel, dy_run + at, dy_row, dy_pixel,
                                                 h, h_step, x_H, c, w_gap, w_move, x_W, columns,
-                                                rho, R, S, move,
+                                                x_later, asked, rho, R, S, move,
                                             )  # fmt: skip
                                         else:
                                             sums = slide_along(
                                                 sums, x_at, h_step * x_row, tap_across,
                                                 w_move * x_pixel, dy_run + at, dy_row, dy_pixel,
                                                 h, h_step, x_H, c, w_gap, w_move, x_W, columns,
-                                                1, R, S, move,
+                                                x_later, asked, 1, R, S, move,
                                             )  # fmt: skip
                                         simd.store_tile(sums, to)
                     p += rows

@@ -86,7 +86,7 @@ def _taps_inside(at, gap, taps, extent):
     "D", "P", "Q", "x_image", "x_depth", "x_row", "x_pixel", "block_from", "x_D", "x_H", "x_W",
     "d_move", "h_move", "w_move", "d_first", "h_first", "w_first", "d_gap", "h_gap", "w_gap",
     "layers", "R", "S", "weights", "w_block", "bias_from",
-    "y_offset", "y_image", "y_depth", "y_row", "y_pixel", "floor",
+    "y_offset", "y_image", "y_depth", "y_row", "y_pixel", "floor", "near",
 )  # fmt: skip
 def correlate_open(bits: int, lanes: int, rho: int, vectors: int, taps: int, move: int) -> Any:
     """Correlate bands of rows by spans of columns: ``rho`` rows by ``vectors`` vectors at a time.
@@ -102,7 +102,8 @@ def correlate_open(bits: int, lanes: int, rho: int, vectors: int, taps: int, mov
          D, P, Q, x_image, x_depth, x_row, x_pixel, block_from, x_D, x_H, x_W,
          d_move, h_move, w_move, d_first, h_first, w_first, d_gap, h_gap, w_gap,
          layers, R, S, weights, w_block, bias_from,
-         y_offset, y_image, y_depth, y_row, y_pixel, floor) = simd.words(args, fields)  # fmt: skip
+         y_offset, y_image, y_depth, y_row, y_pixel, floor,
+         near) = simd.words(args, fields)  # fmt: skip
         chunk, rest = unit % chunks, unit // chunks
         band, rest = rest % bands, rest // bands
         span, rest = rest % spans, rest // spans
@@ -138,6 +139,8 @@ def correlate_open(bits: int, lanes: int, rho: int, vectors: int, taps: int, mov
                             )  # fmt: skip
                     sums = simd.raised(sums, floor)
                     target = y_line + q * y_pixel + at
-                    simd.store_lines(sums, target, y_row, rho, vectors, vectors * lanes)
+                    simd.store_lines(sums, target, y_row, rho, vectors, vectors * lanes, near)
+        if not near:
+            simd.settle()
 
     return kernel

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +15,9 @@ from fastconv.cpu.staging import Padding, stage_groups, stage_pixels, stage_plan
 from fastconv.cpu.views import OPERAND_BIAS, OPERAND_W, OPERAND_X, View, Workspace, view_of
 from fastconv.lowering import Correlation, Lowered
 
+# Of source and target, from which on what is written is best not kept in the caches: a core's share
+# of the third level holds no more.
+_STREAMED = 12 << 20
 _PIECE = 128  # weights in a row that make a transpose worth its set-up
 
 
@@ -67,6 +71,14 @@ def halved_lanes(low: Lowered, arrays: Operands) -> Operands:
     """
     few = 2 * low.target_channels <= arrays.lanes
     return arrays._replace(halved=few and arrays.channels_last and simd.VECTOR_BITS == 512)
+
+
+def stay_near(low: Lowered, arrays: Operands) -> int:
+    """1 where results may stay in the caches for who reads them next, 0 where they are too many."""
+    source = low.N * low.groups * low.source_channels * prod(low.source)
+    target = low.N * low.groups * low.target_channels * sum(prod(p.counts) for p in low.parts)
+    held = source * arrays.size + target * arrays.target_size
+    return int(arrays.converted or held < _STREAMED)
 
 
 def stage(

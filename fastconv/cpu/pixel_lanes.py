@@ -16,7 +16,7 @@ from fastconv.cpu.program import reads
     "units", "row_parts", "row_tiles", "last_row", "x_rows", "y_rows", "length", "y_step",
     "blocks", "block_parts", "x_blocks", "y_blocks", "channels", "x_channel", "taps", "tap_table",
     "y_channel", "staged", "x_offset", "weights", "block_bytes", "bias_from", "contiguous",
-    "floor", "scratch", "scratch_bytes",
+    "near", "floor", "scratch", "scratch_bytes",
 )  # fmt: skip
 def correlate(bits: int, lanes: int, rho: int, m: int, vectors: int) -> Any:
     """Correlate: ``m`` output channels by ``rho`` image rows x ``vectors`` vectors of pixels.
@@ -34,7 +34,7 @@ def correlate(bits: int, lanes: int, rho: int, m: int, vectors: int) -> Any:
         (units, row_parts, row_tiles, last_row, x_rows, y_rows, length, y_step,
          blocks, block_parts, x_blocks, y_blocks, channels, x_channel, taps, tap_table,
          y_channel, staged, x_offset, weights, block_bytes, bias_from, contiguous,
-         floor, scratch, scratch_bytes) = simd.words(args, fields)  # fmt: skip
+         near, floor, scratch, scratch_bytes) = simd.words(args, fields)  # fmt: skip
         source = (workspace if staged else x) + x_offset
         spill = workspace + scratch + slot * scratch_bytes
         for unit in range(slot * units // slots, (slot + 1) * units // slots):
@@ -68,7 +68,9 @@ def correlate(bits: int, lanes: int, rho: int, m: int, vectors: int) -> Any:
                                 sums, spill, target, m, line, rho * line, here, y_channel, y_step
                             )
                         else:
-                            simd.store_windows(sums, target, y_channel, m, vectors, here)
+                            simd.store_windows(sums, target, y_channel, m, vectors, here, near)
+        if not near:
+            simd.settle()
 
     return kernel
 

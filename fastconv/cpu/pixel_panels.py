@@ -78,7 +78,7 @@ def _gather_panel(target, image, window, pixel, count, vectors, bits, lanes, mod
     "channels", "chunk_channels", "x_channel", "taps", "tap_table", "staged", "x_offset",
     "blocks", "weights", "block_bytes", "bias_from", "y_blocks", "y_rows", "y_length", "y_channel",
     "image_rows", "trails", "lead", "span",
-    "floor", "columns", "columns_bytes", "scratch", "scratch_bytes",
+    "near", "floor", "columns", "columns_bytes", "scratch", "scratch_bytes",
 )  # fmt: skip
 def correlate(bits: int, lanes: int, m: int, vectors: int, mode: int, apart: int) -> Any:
     """Correlate: tiles of ``m`` output channels by a panel of ``vectors`` vectors of pixels.
@@ -100,7 +100,7 @@ def correlate(bits: int, lanes: int, m: int, vectors: int, mode: int, apart: int
         (units, block_parts, run_panels, pixels, x_rows, x_count, length, x_step,
          channels, chunk_channels, x_channel, taps, tap_table, staged, x_offset,
          blocks, weights, block_bytes, bias_from, y_blocks, y_rows, y_length, y_channel,
-         image_rows, trails, lead, span, floor, columns, columns_bytes, scratch,
+         image_rows, trails, lead, span, near, floor, columns, columns_bytes, scratch,
          scratch_bytes) = simd.words(args, fields)  # fmt: skip
         source = (workspace if staged else x) + x_offset
         panel = workspace + columns + slot * columns_bytes
@@ -143,7 +143,7 @@ def correlate(bits: int, lanes: int, m: int, vectors: int, mode: int, apart: int
                             sums = simd.load_tile(sums_at, bits, lanes, count)
                         target = y + simd.word(y_blocks, block)
                         to = target + simd.word(y_rows, row) + q * size
-                        if is_last and inside:
+                        if is_last and inside and near:
                             for i in range(m):
                                 for j in range(0, line, 64):
                                     simd.prefetch_target(to + i * y_channel + j)
@@ -169,7 +169,7 @@ def correlate(bits: int, lanes: int, m: int, vectors: int, mode: int, apart: int
                             continue
                         sums = simd.raised(sums, floor)
                         if inside:
-                            simd.store_windows(sums, (to,), y_channel, m, vectors, width)
+                            simd.store_windows(sums, (to,), y_channel, m, vectors, width, near)
                             continue
                         simd.store_tile(sums, spill)
                         if apart:
@@ -192,5 +192,7 @@ def correlate(bits: int, lanes: int, m: int, vectors: int, mode: int, apart: int
                                         spill + i * line + (at + p) * size, part - p, bits, lanes,
                                     )  # fmt: skip
                             at, from_row, from_q = at + part, from_row + 1, 0
+        if not near:
+            simd.settle()
 
     return kernel

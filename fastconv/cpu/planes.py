@@ -131,7 +131,7 @@ def correlate(
                             )  # fmt: skip
                     sums = simd.raised(sums, floor)
                     if y_lane == size:
-                        simd.store_lines(sums, to, y_row, rho, vectors, here)
+                        simd.store_lines(sums, to, y_row, rho, vectors, here, 1)
                     else:
                         tile.scatter(sums, own + spill, (to,), rho, 0, line, here, y_row, y_lane)
             n, k, o, band = next_place(n, k, o, band, planes, depths, bands)

@@ -86,6 +86,17 @@ def prefetch_target(typingctx, address):
 
 
 @intrinsic
+def settle(typingctx):
+    """Wait for all that went past the caches: other threads see it before what comes after this."""
+
+    def codegen(context, b, signature, args):
+        b.fence("seq_cst")
+        return context.get_dummy_value()
+
+    return types.void(), codegen
+
+
+@intrinsic
 def copy_bytes(typingctx, target, source, length):
     """Copy ``length`` bytes between addresses that do not overlap."""
 

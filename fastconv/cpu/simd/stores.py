@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import reduce
+
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -24,43 +26,48 @@ from fastconv.cpu.simd.emit import (
     transposed,
 )
 
+LINE = 64  #: bytes of a cache line
+
 
 @intrinsic(prefer_literal=True)
-def store_rows(typingctx, tile, rows, pitch, m, vectors, valid):
+def store_rows(typingctx, tile, rows, pitch, m, vectors, valid, near):
     """Write row ``(r, i)`` of ``tile``, ``vectors`` vectors long, at ``rows[r] + i * pitch``.
 
-    Only the first ``valid`` elements of each row are written.
+    Only the first ``valid`` elements of each row are written; ``near`` as in `store_lines`.
     """
     return _pitched_store(tile, rows, m, vectors, lambda r, i: r * m.literal_value + i)
 
 
 @intrinsic(prefer_literal=True)
-def store_windows(typingctx, tile, rows, pitch, m, vectors, valid):
+def store_windows(typingctx, tile, rows, pitch, m, vectors, valid, near):
     """Write column ``q`` of row ``i`` of ``tile``, ``vectors`` vectors, at ``rows[q] + i * pitch``.
 
-    Only the first ``valid`` elements of each column are written.
+    Only the first ``valid`` elements of each column are written; ``near`` as in `store_lines`.
     """
     return _pitched_store(tile, rows, m, vectors, lambda q, i: i * len(rows) + q)
 
 
 @intrinsic(prefer_literal=True)
-def store_lines(typingctx, tile, target, pitch, m, vectors, valid):
+def store_lines(typingctx, tile, target, pitch, m, vectors, valid, near):
     """Write row ``i`` of ``tile``, ``vectors`` vectors long, at ``target + i * pitch``.
 
     Only the first ``valid`` elements of each row are written; whole rows take no masks. Nor do rows
     that follow each other closely, but for the last: the next one overwrites what each overhangs.
+    ``near`` 1: the rows stay in the caches. 0: rows that are whole cache lines go past them, so
+    that what was there need not be read before.
     """
     if not literals(m, vectors):
         return None
     rows, columns = m.literal_value, vectors.literal_value
 
     def codegen(context, b, signature, args):
-        value, start, step, _, _, count = args
+        value, start, step, _, _, count, kept = args
         places = [(start, i, i * columns) for i in range(rows)]
-        _store_vectors(b, value, tile, places, step, columns, count, follow=True)
+        _store_vectors(b, value, tile, places, step, columns, count, kept, follow=True)
         return context.get_dummy_value()
 
-    return types.void(tile, types.int64, types.int64, m, vectors, types.int64), codegen
+    places = [types.int64] * 2
+    return types.void(tile, *places, m, vectors, types.int64, types.int64), codegen
 
 
 def _pitched_store(tile, rows, m, vectors, run_of):
@@ -74,10 +81,11 @@ def _pitched_store(tile, rows, m, vectors, run_of):
         places = [
             (base, i, run_of(r, i) * columns) for r, base in enumerate(bases) for i in range(count)
         ]
-        _store_vectors(b, args[0], tile, places, args[2], columns, args[5])
+        _store_vectors(b, args[0], tile, places, args[2], columns, *args[5:])
         return context.get_dummy_value()
 
-    return types.void(tile, rows, types.int64, m, vectors, types.int64), codegen
+    numbers = [types.int64] * 2
+    return types.void(tile, rows, types.int64, m, vectors, *numbers), codegen
 
 
 def _stored_size(tile):
@@ -90,21 +98,24 @@ def _stored(b, tile, vector):
     return rounded_to_bfloat(b, vector) if tile.pairs else vector
 
 
-def _store_vectors(b, value, tile, places, pitch, columns, valid, follow=False):
+def _store_vectors(b, value, tile, places, pitch, columns, valid, near, follow=False):
     """For each (base, i, k), store ``columns`` vectors from number k on at base + i * pitch.
 
-    ``follow``: all have one base, and i counts up from 0.
+    ``near`` as in `store_lines`. ``follow``: all have one base, and i counts up from 0.
     """
     lanes, size = tile.lanes, _stored_size(tile)
     runs = [(b.add(base, b.mul(pitch, I64(i))), first) for base, i, first in places]
 
-    def write(runs, masks=None):
+    def write(runs, masks=None, past_caches=False):
         for address, first in runs:
             for j in range(columns):
                 vector = _stored(b, tile, b.extract_value(value, first + j))
                 place = b.add(address, I64(j * lanes * size))
                 if masks:
                     masked_store(b, vector, place, masks[j])
+                elif past_caches:
+                    stored = b.store(vector, as_pointer(b, place, vector.type), align=lanes * size)
+                    stored.set_metadata("nontemporal", b.module.add_metadata([I32(1)]))
                 else:
                     b.store(vector, as_pointer(b, place, vector.type), align=1)
 
@@ -112,7 +123,16 @@ def _store_vectors(b, value, tile, places, pitch, columns, valid, follow=False):
     with b.if_else(whole, likely=True) as (full, partial):
         # Masked stores cost several times as much as plain ones.
         with full:
-            write(runs)
+            if columns * lanes * size % LINE:
+                write(runs)
+            else:
+                within = b.and_(reduce(b.or_, [start for start, _ in runs]), I64(LINE - 1))
+                on_lines = b.icmp_signed("==", b.or_(within, near), I64(0))
+                with b.if_else(on_lines) as (past, through):
+                    with past:
+                        write(runs, past_caches=True)
+                    with through:
+                        write(runs)
         with partial:
             masks = [prefix_mask(b, lanes, b.sub(valid, I64(j * lanes))) for j in range(columns)]
             if follow and len(runs) > 1:
