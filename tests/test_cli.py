@@ -149,6 +149,18 @@ def test_explain_of_what_memory_bounds() -> None:
 
 
 @pytest.mark.usefixtures("roofs")
+def test_explain_of_borders_and_samples() -> None:
+    options = "--padding", "same", "--padding-mode", "reflect", "--per-sample"
+    text = printed("explain", "4,3,12,12", "5,3,3,3", *options)
+    assert "borders.pad_rows" in text
+    plan = fastconv.explain(
+        (4, 3, 12, 12), (5, 3, 3, 3), padding="same", padding_mode="reflect", per_sample=True,
+        direction="weight_gradient",
+    )  # fmt: skip
+    assert f"{plan.workspace / 1e6:.2f} MB" in line(text, "weight gradient")
+
+
+@pytest.mark.usefixtures("roofs")
 def test_explain_of_no_images() -> None:
     assert "0 ns" in printed("explain", "0,3,8,8", "4,3,3,3")
 

@@ -6,6 +6,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from ..borders import MODES
 from ..dispatch import ALGORITHMS
 from ..explain import DIRECTIONS, LAYOUTS, Explanation
 from ..explain import explain as explained
@@ -27,7 +28,17 @@ class Sizes(click.ParamType[tuple[int, ...]]):
         return tuple(int(part) for part in parts)
 
 
-SIZES = Sizes()
+class Padding(Sizes):
+    """The same, or "same", or "valid"."""
+
+    name = "sizes|same|valid"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        """The numbers, or the word."""
+        return value if value in ("same", "valid") else super().convert(value, param, ctx)
+
+
+SIZES, PADDING = Sizes(), Padding()
 DTYPES = ("float32", "float64", "float16")
 
 
@@ -35,9 +46,11 @@ DTYPES = ("float32", "float64", "float16")
 @click.argument("input_shape", type=SIZES)
 @click.argument("weight_shape", type=SIZES)
 @click.option("--stride", type=SIZES, default="1", show_default=True)
-@click.option("--padding", type=SIZES, default="0", show_default=True)
+@click.option("--padding", type=PADDING, default="0", show_default=True)
+@click.option("--padding-mode", type=click.Choice(MODES), default="zeros", show_default=True)
 @click.option("--dilation", type=SIZES, default="1", show_default=True)
 @click.option("--groups", type=int, default=1, show_default=True)
+@click.option("--per-sample", is_flag=True, help="A weight gradient for each sample.")
 @click.option("--dtype", type=click.Choice(DTYPES), default="float32", show_default=True)
 @click.option("--layout", type=click.Choice(LAYOUTS), default="NCHW", show_default=True)
 @click.option("--algorithm", type=click.Choice(ALGORITHMS), default="auto", show_default=True)
@@ -45,9 +58,11 @@ def explain(
     input_shape: tuple[int, ...],
     weight_shape: tuple[int, ...],
     stride: tuple[int, ...],
-    padding: tuple[int, ...],
+    padding: tuple[int, ...] | str,
+    padding_mode: str,
     dilation: tuple[int, ...],
     groups: int,
+    per_sample: bool,
     dtype: str,
     layout: str,
     algorithm: str,
@@ -60,9 +75,8 @@ def explain(
     \b
     fastconv explain 8,64,56,56 64,64,3,3 --padding 1
     """
-    steps, pads, gaps = (
-        sizes[0] if len(sizes) == 1 else sizes for sizes in (stride, padding, dilation)
-    )
+    steps, gaps = map(_one_or_each, (stride, dilation))
+    pads = padding if isinstance(padding, str) else _one_or_each(padding)
     try:
         plans = [
             explained(
@@ -72,6 +86,8 @@ def explain(
                 pads,
                 gaps,
                 groups,
+                padding_mode=padding_mode,
+                per_sample=per_sample and direction == "weight_gradient",
                 direction=direction,
                 dtype=dtype,
                 layout=layout,
@@ -89,6 +105,11 @@ def explain(
         for stage in plan.stages:
             made_for = ", ".join(f"{name} {value}" for name, value in stage.constants.items())
             console.print(f"  {stage.name} ({made_for}), {stage.units} units")
+
+
+def _one_or_each(sizes: tuple[int, ...]) -> int | tuple[int, ...]:
+    """One number for all axes, or one for each."""
+    return sizes[0] if len(sizes) == 1 else sizes
 
 
 def _geometry(plan: Explanation) -> str:
