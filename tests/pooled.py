@@ -40,10 +40,10 @@ def nested(method: str) -> list[bytes]:
 
 
 class Filtered:
-    """A data set for PyTorch whose items are computed by the process that loads them."""
+    """A data set for PyTorch: items all alike, computed by the process that loads them."""
 
     def __len__(self) -> int:
         return 6
 
     def __getitem__(self, number: int):
-        return work()[number % 3]()
+        return work()[0]()

@@ -120,18 +120,18 @@ def many(x, w, y):
         fastconv.conv2d(x[n : n + 1], w, padding=1, algorithm="direct", out=y[i : i + 1])
 
 x, w, _ = (values.astype("f4") for values in operands(CASES["3x3"], "forward"))
-exact = fastconv.conv2d(x, w, padding=1)
+exact = fastconv.conv2d(x, w, padding=1, algorithm="direct")
 
 def own_loop():
-    y = np.empty((100, *exact.shape[1:]), "f4")
+    y = np.empty((50, *exact.shape[1:]), "f4")
     many(x, w, y)
-    assert all(np.array_equal(y[i], exact[i % 5]) for i in range(100))
+    assert all(np.array_equal(y[i], exact[i % 5]) for i in range(50))
 
-every = jobs()[::2]
+every = jobs()[:9]
 given = alone(every)
 own_loop()
 with meanwhile(own_loop):
-    print(storm(every, given, 0.5, threads=8) > 100, on_threads())
+    print(storm(every, given, 0.1, threads=6) >= 6 * 9, on_threads())
 """,
     )
     # Of the two Python threads that are left, workqueue would survive one.
@@ -190,7 +190,8 @@ with meanwhile(calls):
     print([in_a_thread(lambda: child(all_right)) for _ in range(6)])
 """,
     )
-    assert printed == f"{[1] * 6}\n" * 2
+    # Numba itself prints, too: that tbb's threads cannot be joined.
+    assert [line for line in printed.splitlines() if line.startswith("[")] == [f"{[1] * 6}"] * 2
 
 
 @forks
@@ -205,6 +206,16 @@ print(on_threads(), child(right))
         threads=2,
     )
     assert printed == "True 1\n"
+
+
+@forks
+def test_a_process_of_one_thread_starts_no_layer(layer: str) -> None:
+    printed = run(
+        layer,
+        "print(on_threads(), machine_info().threading_layer, machine_info().alone, child(right))",
+        threads=1,
+    )
+    assert printed == "False none always, as NUMBA_NUM_THREADS is 1 1\n"
 
 
 def test_without_any_layer_calls_run_alone() -> None:
