@@ -34,6 +34,8 @@ class Machine:
         Threads that a parallel kernel runs on.
     threading_layer : str
         What runs them, or "none" where there is only one.
+    alone : str
+        When calls run on the calling thread alone all the same.
     gpu : str or None
         The name of the first CUDA device.
     cache_folder : str
@@ -46,6 +48,7 @@ class Machine:
     vector_bits: int
     threads: int
     threading_layer: str
+    alone: str
     gpu: str | None
     cache_folder: str
 
@@ -71,6 +74,7 @@ def machine_info() -> Machine:
         vector_bits=VECTOR_BITS,
         threads=threads.allowed(),
         threading_layer=threads.layer(),
+        alone=threads.told(),
         gpu=_gpu_name(),
         cache_folder=numba.config.CACHE_DIR or "__pycache__, beside each module",
     )

@@ -1,39 +1,18 @@
-"""The same bits from run to run, for any number of threads, from many callers, across a fork."""
+"""The same bits from run to run, for any number of threads, wherever arrays lie, in any batch."""
 
-import multiprocessing
-import sys
+import hashlib
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
-from arrays import DTYPES, LAYOUTS, Array, channels_last
-from cases import ALGORITHMS, PASSES, Case, compute, operands, simple
+from arrays import DTYPES, LAYOUTS, VIEWS, Array, channels_last
+from cases import ALGORITHMS, EDGES, PASSES, Case, compute, grid, simple
 from scripts import run_script
+from storm import CASES, LARGE_KERNEL, SMALL, alone, bits, jobs, reals
 
 import fastconv
-
-# Large enough for more than one unit of work, small enough to be quick.
-CASES = {
-    "3x3": simple(5, 24, 40, (30, 29), (3, 3), pad=1, bias=True),
-    "strided": simple(3, 33, 17, (31, 31), (3, 3), stride=2, pad=1),
-    "one by one": simple(4, 60, 90, (17, 17), (1, 1)),
-    "depthwise": simple(4, 40, 40, (25, 25), (5, 5), pad=2, groups=40),
-    "few channels": simple(2, 3, 8, (60, 60), (7, 7), stride=2, pad=3),
-}
-
-
-def reals(case: Case, which: str, dtype: str, layout: str = LAYOUTS[0]) -> list[Array]:
-    """Return operands whose sums depend on the order of addition."""
-    rng = np.random.default_rng(2)
-    drawn = [rng.standard_normal(a.shape).astype(dtype) for a in operands(case, which)]
-    if layout == "channels_last":
-        drawn[:2] = map(channels_last, drawn[:2])
-    return drawn
-
-
-def bits(result: Array) -> bytes:
-    return np.ascontiguousarray(result).tobytes()
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
@@ -52,101 +31,123 @@ def test_threads_do_not_change_a_bit(
             assert first == bits(compute(case, which, *arrays, algorithm=algorithm))
 
 
-def _work() -> list[tuple[Case, str, str, list[Array]]]:
-    return [
-        (case, which, algorithm, reals(case, which, dtype))
-        for case in CASES.values()
-        for which in PASSES
-        for algorithm in ALGORITHMS
-        for dtype in DTYPES
-    ]
-
-
-def _run(item: tuple[Case, str, str, list[Array]]) -> bytes:
-    case, which, algorithm, arrays = item
-    return bits(compute(case, which, *arrays, algorithm=algorithm))
-
-
-def test_concurrent_callers() -> None:
-    work = _work()
-    serial = list(map(_run, work))
-    with ThreadPoolExecutor(8) as pool:
-        for _ in range(3):
-            assert list(pool.map(_run, work)) == serial
-
-
 def test_concurrent_callers_of_a_new_shape() -> None:
     """Eight threads that meet at a shape no plan exists for yet."""
     case = simple(2, 11, 13, (18, 23), (3, 3), pad=1)
     fastconv.clear_cache()
     arrays = reals(case, "forward", "float32")
     with ThreadPoolExecutor(8) as pool:
-        results = set(pool.map(_run, [(case, "forward", "direct", arrays)] * 16))
-    assert len(results) == 1
+        calls = [
+            pool.submit(compute, case, "forward", *arrays, algorithm="direct") for _ in range(16)
+        ]
+    assert len({bits(call.result()) for call in calls}) == 1
 
 
-def _child(connection: Any) -> None:
-    connection.send([_run(item) for item in _work()[:8]])
-    connection.close()
+def shifted(values: Array, elements: int) -> Array:
+    """A copy that begins so many elements behind a cache line, and is laid out as ``values`` is."""
+    order = np.argsort([-stride for stride in values.strides], kind="stable")
+    memory = np.zeros(values.nbytes + 128, np.uint8)
+    start = -memory.ctypes.data % 64 + elements * values.itemsize
+    inner = memory[start : start + values.nbytes].view(values.dtype)
+    view = inner.reshape([values.shape[axis] for axis in order]).transpose(np.argsort(order))
+    view[...] = values
+    assert view.ctypes.data % 64 == elements * values.itemsize
+    assert view.strides == values.strides
+    return view
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="there is no fork on Windows")
-@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
-def test_a_forked_child_gives_the_same() -> None:
-    expected = [_run(item) for item in _work()[:8]]
-    context = multiprocessing.get_context("fork")
-    for _ in range(2):
-        ours, theirs = context.Pipe()
-        child = context.Process(target=_child, args=(theirs,))
-        child.start()
-        theirs.close()
-        assert ours.poll(120), "the forked child gave no answer"
-        assert ours.recv() == expected
-        child.join(30)
-        assert child.exitcode == 0
-        assert [_run(item) for item in _work()[:8]] == expected
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("which", PASSES)
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_where_arrays_begin_does_not_change_a_bit(layout: str, which: str, algorithm: str) -> None:
+    for case in CASES.values():
+        given = [shifted(a, 0) for a in reals(case, which, "float32", layout)]
+        y = compute(case, which, *given, algorithm=algorithm)
+        for first, second, out in ((1, 1, 1), (3, 5, 0), (0, 7, 15), (13, 0, 2)):
+            moved = shifted(given[0], first), shifted(given[1], second), *given[2:]
+            place = shifted(np.full_like(y, np.nan), out)
+            compute(case, which, *moved, out=place, algorithm=algorithm)
+            assert bits(place) == bits(y), (case, first, second, out)
 
 
-FIRST_USE_AFTER_FORK = """
-import multiprocessing
-import numpy as np
-import fastconv
+@pytest.mark.parametrize("which", PASSES)
+@pytest.mark.parametrize("view", ["sliced", "cropped", "reversed", "unaligned", "fortran"])
+def test_strides_do_not_change_a_bit(view: str, which: str) -> None:
+    """By direct convolution, which sums in one order wherever numbers lie."""
+    for name in ("3x3", "depthwise"):
+        given = reals(CASES[name], which)
+        expected = bits(compute(CASES[name], which, *given, algorithm="direct"))
+        seen = [VIEWS[view](values) if values.ndim > 1 else values for values in given]
+        assert bits(compute(CASES[name], which, *seen, algorithm="direct")) == expected
 
-def conv(_=None):
-    x = np.ones((4, 24, 30, 30), np.float32)
-    w = np.ones((40, 24, 3, 3), np.float32)
-    return float(fastconv.conv2d(x, w, padding=1).sum())
 
-if __name__ == "__main__":
-    with multiprocessing.get_context("fork").Pool(2) as pool:
-        children = pool.map_async(conv, range(4)).get(120)
-    print(set(children) == {conv()})
+def test_another_process_gives_the_same() -> None:
+    """Of another number of threads, another threading layer and another seed of Python's hashes."""
+    script = """
+import hashlib
+from storm import alone, jobs
+print(hashlib.sha256(b"".join(alone(jobs()))).hexdigest())
 """
+    here = hashlib.sha256(b"".join(alone(jobs()))).hexdigest()
+    settings = (
+        {"NUMBA_NUM_THREADS": "1", "PYTHONHASHSEED": "1"},
+        {"NUMBA_NUM_THREADS": "5", "PYTHONHASHSEED": "2"},
+        {"NUMBA_NUM_THREADS": "3", "NUMBA_THREADING_LAYER": "workqueue"},
+    )
+    for variables in settings:
+        assert run_script(script, **variables).strip() == here
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="there is no fork on Windows")
-def test_first_use_after_a_fork() -> None:
-    assert run_script(FIRST_USE_AFTER_FORK) == "True\n"
+# Algorithms that sum each result in one order whatever batch it is part of, and cases for them.
+IN_ANY_BATCH = {
+    "direct": (CASES["3x3"], CASES["one by one"], CASES["strided"]),
+    "im2col": (CASES["3x3"], CASES["few channels"], simple(2, 300, 90, (11, 11), (1, 1))),
+    "winograd": (CASES["3x3"],),
+    "depthwise": (CASES["depthwise"],),
+    "listed": (SMALL,),
+    "fft": (LARGE_KERNEL,),
+}
 
 
-# Numba's tbb layer, once started with one worker, hangs the exit of a process that has forked.
-FORK_WITH_ONE_THREAD = """
-import os
-import numpy as np
-import fastconv
-from fastconv.machine import machine_info
+def compare_batches(
+    case: Case, which: str, algorithm: str, dtype: str = "float32", layout: str = LAYOUTS[0]
+) -> None:
+    """Compare samples by themselves with the same ones in batches, first, last and repeated."""
+    given = reals(replace(case, n=3), which, dtype, layout)[:2]
+    samples, weights = given if which == "forward" else reversed(given)
+    laid_out = channels_last if layout == "channels_last" else np.ascontiguousarray
 
-x = np.ones((4, 24, 30, 30), np.float32)
-w = np.ones((40, 24, 3, 3), np.float32)
-print(machine_info().threading_layer)
-alone = fastconv.conv2d(x, w, padding=1)
-child = os.fork()
-if not child:
-    os._exit(0 if np.array_equal(fastconv.conv2d(x, w, padding=1), alone) else 1)
-print(os.waitpid(child, 0)[1])
-"""
+    def batch(*order: int) -> list[bytes]:
+        some = laid_out(samples[list(order)])
+        operands = (some, weights) if which == "forward" else (weights, some)
+        results = compute(replace(case, n=len(order)), which, *operands, algorithm=algorithm)
+        return [bits(y) for y in results]
+
+    alone = [*batch(0), *batch(1), *batch(2)]
+    for order in ((2, 0, 1), (1, 1, 1, 1, 1, 1, 1, 0)):
+        assert batch(*order) == [alone[n] for n in order], (case, order, dtype, layout)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="there is no fork on Windows")
-def test_a_process_of_one_thread_that_forked_ends() -> None:
-    assert run_script(FORK_WITH_ONE_THREAD, timeout=120, NUMBA_NUM_THREADS="1") == "none\n0\n"
+@pytest.mark.parametrize("algorithm", IN_ANY_BATCH)
+@pytest.mark.parametrize("which", ["forward", "input_gradient"])
+def test_a_sample_has_its_bits_in_any_batch(which: str, algorithm: str) -> None:
+    if algorithm == "fft":
+        pytest.importorskip("scipy")
+    for case in IN_ANY_BATCH[algorithm]:
+        compare_batches(case, which, algorithm)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("algorithm", IN_ANY_BATCH)
+@pytest.mark.parametrize("which", ["forward", "input_gradient"])
+def test_a_sample_has_its_bits_in_any_batch_on_the_grid(which: str, algorithm: str) -> None:
+    done = 0
+    for case in (*EDGES.values(), *(row[0] for rank in (1, 2, 3) for row in grid(rank))):
+        for layout, dtype in product(LAYOUTS, ("float32", "float64", "float16")):
+            try:
+                compare_batches(case, which, algorithm, dtype, layout)
+            except ValueError:
+                continue  # not for such sizes
+            done += 1
+    print(algorithm, which, done, "cases")
+    assert done > 4

@@ -33,16 +33,20 @@ class Known:
         self._block = block
         self._functions = entries.functions()
         self._by_address: dict[int, Entry] = {}  # of every generation
-        self._retired: list[_Generation] = []
-        self._now = _Generation()
-        self._publish(protocol.TABLE, self._now.table.ctypes.data)
+        # All that a call may still see; the last one is where entries are added. A signal's handler
+        # may end each method at any step: what is published is never missing here.
+        self._generations = [_Generation()]
+        self._publish_table()
         self._publish(protocol.ALLOCATOR, self._functions.new_result)
         self._publish(protocol.ALLOCATOR + 2, self._functions.free_result)
         self._publish(protocol.ALLOCATOR + 3, block)
         self._publish(protocol.LARGE, self._functions.large)
         self._publish(protocol.RUN, self._functions.run)
-        self._publish(protocol.FIND, self._functions.find)
         self.find_compiled = self._functions.find_entry  #: as compiled code finds an entry
+
+    def take_over(self) -> None:
+        """Let compiled code find entries by itself."""
+        self._publish(protocol.FIND, self._functions.find)
 
     def __len__(self) -> int:
         """How many entries are in memory, those included that calls under way still have."""
@@ -50,7 +54,7 @@ class Known:
 
     def get(self, key: tuple[int, ...]) -> Entry | None:
         """The entry of a call, if there is one."""
-        return self._now.entries.get(key)
+        return self._generations[-1].entries.get(key)
 
     def at(self, address: int) -> Entry:
         """The entry at an address."""
@@ -61,23 +65,25 @@ class Known:
 
         ``data`` is the address of those of the call that it is for.
         """
-        if len(self._now.entries) >= entries.MOST:
-            self._start_generation()
-        if self._retired:
+        if len(self._generations[-1].entries) >= entries.MOST:
+            self._generations.append(_Generation())
+        if len(self._generations) > 1:
             self._sweep(entries.stripe(data))
-        self._now.entries[key] = self._by_address[entry.address] = entry
-        self._functions.insert(self._now.table.ctypes.data, entry.address)
+        now = self._generations[-1]
+        now.entries[key] = self._by_address[entry.address] = entry
+        self._functions.insert(now.table.ctypes.data, entry.address)
 
     def forget(self) -> None:
         """Let compiled code find none, and free the workspaces that it keeps."""
-        self._start_generation()
+        self._generations.append(_Generation())
         self._sweep()
         self._functions.drain()
 
-    def _start_generation(self) -> None:
-        self._retired.append(self._now)
-        self._now = _Generation()
-        self._publish(protocol.TABLE, self._now.table.ctypes.data)
+    def alone(self) -> None:
+        """No call is under way: the threads whose calls were have stayed behind at a fork."""
+        state = words_at(self._block, protocol.STATE_WORDS)
+        for place in range(protocol.STRIPES, protocol.STATE_WORDS, protocol.LINE):
+            state[place] = 0
 
     def _sweep(self, own: int | None = None) -> None:
         """Free entries of earlier generations that no call can still have.
@@ -86,14 +92,19 @@ class Known:
         stripe that is found empty after a table was replaced will not see that table again. In the
         stripe ``own`` counts the call that is being answered, and has no entry yet.
         """
+        self._publish_table()
         counts = words_at(self._block, protocol.STATE_WORDS)[protocol.STRIPES :: protocol.LINE]
         empty = {i for i, count in enumerate(counts) if count == (i == own)}
-        for generation in self._retired:
+        *retired, now = self._generations
+        for generation in retired:
             generation.seen_by -= empty
             if not generation.seen_by:
                 for entry in generation.entries.values():
-                    del self._by_address[entry.address]
-        self._retired = [generation for generation in self._retired if generation.seen_by]
+                    self._by_address.pop(entry.address, None)
+        self._generations = [*(old for old in retired if old.seen_by), now]
+
+    def _publish_table(self) -> None:
+        self._publish(protocol.TABLE, self._generations[-1].table.ctypes.data)
 
     def _publish(self, place: int, number: int) -> None:
         self._functions.publish(self._block + 8 * place, number)

@@ -29,6 +29,7 @@ def facts(machine: Machine) -> dict[str, str]:
         "features": " ".join(machine.features) or "none that matter here",
         "vector width": f"{machine.vector_bits} bits, {machine.vector_bits // 32} float32",
         "threads": f"{machine.threads} ({machine.threading_layer})",
+        "one thread": machine.alone,
         "GPU": machine.gpu or "none",
         "kernel cache": machine.cache_folder,
         **{package: _installed(package) for package in _BESIDE},

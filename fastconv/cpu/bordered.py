@@ -121,11 +121,13 @@ class _Around:
     def run(self, x: Array, w: Array, y: Array, bias: Array) -> None:
         """Pad the source or fold the result, before or after the pass itself."""
         memory = workspaces.take(self.copy.bytes)
-        copy = np.ndarray(self.copy.shape, self.dtype, memory, 0, self.copy.strides)
-        if self.folds:
-            self.inner.run(x, w, copy, bias)
-            self.copying.run(copy, w, y, bias)
-        else:
-            self.copying.run(x, w, copy, bias)
-            self.inner.run(copy, w, y, bias)
-        workspaces.give_back(memory)
+        try:
+            copy = np.ndarray(self.copy.shape, self.dtype, memory, 0, self.copy.strides)
+            if self.folds:
+                self.inner.run(x, w, copy, bias)
+                self.copying.run(copy, w, y, bias)
+            else:
+                self.copying.run(x, w, copy, bias)
+                self.inner.run(copy, w, y, bias)
+        finally:
+            workspaces.give_back(memory)

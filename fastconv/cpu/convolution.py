@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from importlib import import_module
 from types import ModuleType
 from typing import NamedTuple, Protocol
 
-from fastconv.cpu import simd
+from fastconv.cpu import simd, threads
 from fastconv.cpu.operands import Operands
 from fastconv.cpu.program import Array, Program, Stages, Step
 from fastconv.cpu.views import Workspace
@@ -155,8 +156,10 @@ def _lowered(pass_name: str, g: ConvGeometry) -> Lowered:
     return low._replace(parts=low.parts[-1:]) if pass_name == "weight_gradient" else low
 
 
+@functools.cache
 def _module(algorithm: str, pass_name: str) -> ModuleType:
-    return import_module(f"{__package__}.{_MODULES[algorithm][pass_name == 'weight_gradient']}")
+    with threads.preparing:
+        return import_module(f"{__package__}.{_MODULES[algorithm][pass_name == 'weight_gradient']}")
 
 
 def _refusal(algorithm: str, pass_name: str, low: Lowered, arrays: Operands) -> str | None:

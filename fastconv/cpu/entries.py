@@ -90,7 +90,7 @@ def _overlap(entry, data):
 
 
 def _find(block, n, schema, characters):
-    """The address of a call's entry, or 0; one that is found counts as under way until it has run.
+    """Answer a call with its entry, or 0; one that is found counts as under way until it has run.
 
     ``block`` is the address of ``n`` words and of the call's data behind them.
     """
@@ -117,11 +117,13 @@ def _find(block, n, schema, characters):
             break
     given = simd.word(data, protocol.Y) != 0
     if found == 0 or (given and _overlap(found, data)):
-        missing = simd.word(state, protocol.MISSING)
-        found = simd.asked(missing, (block, n, schema, characters))
+        simd.poke(data + 8 * protocol.ANSWER, 0)
+        simd.ask(simd.word(state, protocol.MISSING), (block, n, schema, characters))
+        found = simd.word(data, protocol.ANSWER)
+    simd.poke(data + 8 * protocol.ANSWER, found)
     if found == 0:
         simd.add_at_once(under_way, -1)
-    return found
+    return 0
 
 
 def _insert(table, entry):
@@ -145,14 +147,22 @@ def _run_here(entry, data):
     run_steps(steps, count, x, w, y, bias, workspace)
 
 
+@njit
+def _ask_for_work(entry, data):
+    """What Python answers to a call that it is to run."""
+    simd.poke(data + 8 * protocol.ANSWER, protocol.FAILED)
+    simd.ask(simd.word(simd.symbol(SYMBOL), protocol.WORK), (entry, data))
+    return simd.word(data, protocol.ANSWER)
+
+
 def _run(entry, data):
     """Fill the result of a call and end its being under way: 0, or 1 and an error in its data."""
     state = simd.symbol(SYMBOL)
     how, size = simd.word(entry, protocol.HOW), simd.word(entry, protocol.SPACE)
-    work, done = simd.word(state, protocol.WORK), protocol.DONE
+    done = protocol.DONE
     starved = simd.word(data, protocol.Y) == 0
     if how == protocol.PYTHON and not starved:
-        done = simd.asked(work, (entry, data))
+        done = _ask_for_work(entry, data)
     elif not starved:
         if simd.word(data, protocol.BIAS) == 0:
             simd.poke(data + 8 * protocol.BIAS, simd.word(entry, protocol.ZEROS))
@@ -164,13 +174,14 @@ def _run(entry, data):
         starved = size and workspace == 0
         if not starved:
             alone = how == protocol.ALONE or simd.word(data, protocol.CALLER) != protocol.HOLDS_LOCK
-            done = protocol.UNDONE if alone else simd.asked(work, (entry, data))
+            done = protocol.UNDONE if alone else _ask_for_work(entry, data)
             if done == protocol.UNDONE:
                 _run_here(entry, data)
         if workspace:
             spaces.give_back(pool, protocol.MOST_WORKSPACES, workspace)
     if starved:
         done = protocol.FAILED
+        simd.poke(data + 8 * protocol.ERROR, protocol.STARVED)
         simd.poke(data + 8 * protocol.MESSAGE, 0)
     simd.add_at_once(_under_way(state, data), -1)
     return done == protocol.FAILED

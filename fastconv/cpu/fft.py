@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from importlib import import_module
 from importlib.util import find_spec
 from itertools import product
@@ -207,14 +208,23 @@ class FourierProgram:
 
     def each(self, work: Callable[[int], None]) -> None:
         """Do the work of every unit."""
-        slots = min(threads.allowed(), self.units)
-        if slots == 1:
-            for unit in range(self.units):
+        units = iter(range(self.units))
+
+        def take_units() -> None:
+            for unit in units:  # shared by all who do this
                 work(unit)
+
+        helpers = min(threads.allowed(), self.units) - 1
+        if not helpers:
+            take_units()
             return
-        with ThreadPoolExecutor(slots) as pool:
-            for _ in pool.map(work, range(self.units)):
-                pass
+        with ThreadPoolExecutor(helpers) as pool:
+            helping: list[Future[None]] = []
+            with suppress(RuntimeError):  # which an interpreter that ends raises: no more threads
+                helping.extend(pool.submit(take_units) for _ in range(helpers))
+            take_units()
+            for helper in helping:
+                helper.result()
 
     def forwards(self, real: Array, at: Spans = ()) -> Array:
         """The spectra of real blocks, which lie ``at`` those places among zeros, or first."""
@@ -223,12 +233,14 @@ class FourierProgram:
         shape = (*real.shape[:-rank], *size)
         # Memory that is kept: as much fresh from the system takes as long as half a transform.
         memory = workspaces.take(prod(shape) * self.dtype.itemsize)
-        padded = memory[: prod(shape) * self.dtype.itemsize].view(self.dtype).reshape(shape)
-        if real.shape != shape:
-            padded.fill(0)
-        padded[(..., *(at or map(slice, real.shape[-rank:])))] = real
-        made: Array = self._fft.rfftn(padded, axes=range(-rank, 0))
-        workspaces.give_back(memory)
+        try:
+            padded = memory[: prod(shape) * self.dtype.itemsize].view(self.dtype).reshape(shape)
+            if real.shape != shape:
+                padded.fill(0)
+            padded[(..., *(at or map(slice, real.shape[-rank:])))] = real
+            made: Array = self._fft.rfftn(padded, axes=range(-rank, 0))
+        finally:
+            workspaces.give_back(memory)
         return made
 
     def backwards(self, spectra: Array) -> Array:

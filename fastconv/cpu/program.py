@@ -102,12 +102,24 @@ class Kernel:
     function: CFunc
 
 
-@functools.cache
+_kernels: dict[tuple[Callable[..., Any], tuple[int, ...]], Kernel] = {}
+
+
 def compiled(factory: Callable[..., Any], *constants: int) -> Kernel:
     """The kernel that ``factory(*constants)`` returns, compiled once or loaded from disk.
 
     ``factory.fields`` names the 64-bit constants that the kernel reads at its first argument.
     """
+    kernel = _kernels.get((factory, constants))
+    if kernel is None:
+        with threads.preparing:  # what another thread compiles meanwhile need not be, again
+            kernel = _kernels.get((factory, constants))
+            if kernel is None:
+                kernel = _kernels[factory, constants] = _compiled(factory, constants)
+    return kernel
+
+
+def _compiled(factory: Callable[..., Any], constants: tuple[int, ...]) -> Kernel:
     kernel = c_function(factory(*constants), _ARGUMENTS, types.void)
     given = inspect.signature(factory).bind(*constants).arguments
     name = f"{factory.__module__.rpartition('.')[2]}.{factory.__name__}"
@@ -210,8 +222,10 @@ class Program:
             self._serially(x, w, y, bias, workspaces.NONE)
             return
         workspace = workspaces.take(self.workspace)
-        self._run(x, w, y, bias, workspace)
-        workspaces.give_back(workspace)
+        try:
+            self._run(x, w, y, bias, workspace)
+        finally:  # a signal's handler may raise as soon as a kernel returns
+            workspaces.give_back(workspace)
 
     def _run(self, x: Array, w: Array, y: Array, bias: Array, workspace: Array) -> None:
         if self.serial or not self.run_on_threads(*map(id, (x, w, y, bias, workspace))):
@@ -221,13 +235,10 @@ class Program:
         """Run on several threads, if there are; say so. Arguments are array objects' addresses."""
         # Asking for the threads also starts them, which a parallel driver from the cache relies on.
         slots = min(threads.allowed(), self._most)
-        if slots == 1 or not threads.enter():
+        if slots == 1:
             return False
-        try:
-            table, count = self.table
-            _run_parallel(table, count, x, w, y, bias, workspace, slots)
-        finally:
-            threads.leave()
+        table, count = self.table
+        _run_parallel(table, count, x, w, y, bias, workspace, slots)
         return True
 
     @property

@@ -8,17 +8,18 @@ another name and leaves one of the old name whose `FIND` refuses: machine code t
 that is gone would end the process.
 """
 
-SYMBOL = "fastconv_nopython_1"
+SYMBOL = "fastconv_nopython_2"
+FORMER = "fastconv_nopython_1"  #: whose calls are refused: data without ANSWER
 
 # The block.
-FIND = 0  #: (block, length, schema, characters) -> the address of an entry, or 0 and an error
+FIND = 0  #: (block, length, schema, characters): ANSWER gets the address of an entry, or an error
 RUN = 1  #: (entry, data) -> 0, or 1 and an error
 LARGE = 2  #: bytes -> the address of Numba's record of new memory, or 0: for results of 1 MiB on
 LARGE_BYTES = 1 << 20
 # The rest of it is for this package's own functions.
 TABLE = 3  #: the address of the table of known calls
-MISSING = 4  #: asks Python for an entry
-WORK = 5  #: asks Python to run an entry, or to start threads for it
+MISSING = 4  #: asks Python for an entry, and is answered as by `FIND`
+WORK = 5  #: asks Python to run an entry, or to start threads for it: ANSWER gets what follows
 VARIABLE = 6  #: the address of the context variable that holds how to plan
 TOLD = 7  #: the address of `options.told`: whether to ask that variable, and what holds without it
 ALLOCATOR = 8  #: from here on: what Numba calls an external allocator
@@ -39,9 +40,10 @@ FIRST = 2  #: shapes and strides of the arrays, and the values of the other argu
 X, W, Y, BIAS = range(4)
 WORKSPACE = 4
 CALLER = 5  #: `HOLDS_LOCK`, or `STRANGER`, or 0
-ERROR = 6  #: the place of the error's type in `ERRORS`
-MESSAGE = 7  #: the address of a string, with a reference to it; 0 where there is no memory
-DATA_WORDS = 8
+ERROR = 6  #: the place of the error's type in `ERRORS`: at first `INTERRUPTED`
+MESSAGE = 7  #: the address of a string, with a reference to it; 0 where there is none
+ANSWER = 8  #: what was asked for last; 0 with an error
+DATA_WORDS = 9
 
 HOLDS_LOCK = 1  #: the calling thread holds the interpreter's lock
 STRANGER = 2  #: Python does not know the calling thread, as it does not know those of a `prange`
@@ -61,9 +63,13 @@ ALONE = 0  #: on the calling thread
 THREADS = 1  #: on several threads, if the caller may start them
 PYTHON = 2  #: by Python
 
-# What `WORK` returns.
+# What `WORK` is answered.
 FAILED = 0  #: the data tell of an error
 UNDONE = 1  #: the caller is to run the entry on its own thread
 DONE = 2
 
 ERRORS = (TypeError, ValueError, MemoryError, RuntimeError, KeyboardInterrupt)
+# Python may be interrupted before the first line that could catch anything. No answer and no error
+# of its own then stand in the data.
+INTERRUPTED = ERRORS.index(KeyboardInterrupt)
+STARVED = ERRORS.index(MemoryError)

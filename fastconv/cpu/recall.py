@@ -184,7 +184,7 @@ class Memory:
     def forget(self) -> None:
         """Forget all calls."""
         self.find: Any = _nothing
-        self._state: tuple[Any, list[Any]] | None = None
+        self._state: tuple[Any, dict[int, Any]] | None = None
 
     def remember(self, value: Any, *call: Any) -> None:
         """Remember ``value`` for later calls like this one, if words can describe it."""
@@ -195,11 +195,14 @@ class Memory:
             table = np.zeros(_FIRST + _SLOTS * _SLOT, np.int64)
             table[:_FIRST] = [id(known) for known in _KNOWN]
             # ``held`` is what the table knows by address: a `find` taken before `forget` holds it.
-            state = self._state = table, []
+            state = self._state = table, {}
             self.find = partial(entry(_recall), *state, None)
         table, held = state
-        if entry(_recall)(table, held, value, *call) is value:
-            held.append((value, [getattr(given, "dtype", given) for given in call]))
+        # Held before the table knows it: a signal's handler may end this call at any step.
+        kept = value, [getattr(given, "dtype", given) for given in call]
+        held[id(kept)] = kept
+        if entry(_recall)(table, held, value, *call) is not value:
+            del held[id(kept)]
 
 
 def _is_locked() -> bool:

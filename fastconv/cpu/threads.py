@@ -1,7 +1,9 @@
 """Threads: which layer runs Numba's parallel loops, how many workers a call may use, and when none.
 
-Of Numba's three layers only tbb may be entered by several Python threads and used again after a
-fork. fastconv makes tbb findable; where it is missing, calls that the layer could not survive run
+Numba has three layers. Any number of Python threads may enter tbb and GNU's omp at once. Workqueue
+ends the process when a second one enters, even where the first is in a loop of the user's own. No
+layer can be relied on in a process forked after it was started: its workers have stayed behind,
+perhaps with a lock of theirs held. Where several threads could end or stop a process, a call runs
 on the calling thread alone, with the same results.
 """
 
@@ -10,10 +12,11 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
-import threading
+from importlib import import_module
 from pathlib import Path
 
 import numba
+from numba.core.compiler_lock import global_compiler_lock
 
 from fastconv.options import current
 
@@ -33,18 +36,28 @@ def _load_tbb() -> None:
 
 _load_tbb()
 
+#: Held while kernels are compiled, their modules imported, and threads started. It is Numba's own,
+#: so that there is no order of two to keep. A fork waits for it: a child that found it taken, by a
+#: thread that has stayed behind, would wait for ever.
+preparing = global_compiler_lock
+
 _forked = False
-_one_at_a_time = threading.Lock()
+_inherited = False  # whether the layer was started in a process that this one was forked from
+_missing = False  # whether Numba found no layer to start
 
 
 def _after_fork() -> None:
-    global _forked, _one_at_a_time
-    _forked = True
-    _one_at_a_time = threading.Lock()
+    global _forked, _inherited
+    _forked, _inherited = True, _is_started()
+    preparing.release()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+    os.register_at_fork(
+        before=preparing.acquire,
+        after_in_parent=preparing.release,
+        after_in_child=_after_fork,
+    )
 
 
 def most() -> int:
@@ -55,30 +68,64 @@ def most() -> int:
 def allowed() -> int:
     """The workers that a call made here and now may use."""
     limit = current().threads
-    # A layer of one worker is better never started: at the end of a process that has forked,
-    # Numba's tbb waits for that worker for ever.
-    if limit == 1 or most() == 1:
+    if limit == 1 or (name := layer()) == "none":
+        return 1
+    # Every Python thread counts: each may enter a parallel loop that is not of this package.
+    if name == "workqueue" and len(sys._current_frames()) > 1:
         return 1
     granted = int(numba.get_num_threads())
-    if _forked and numba.threading_layer() != "tbb":
-        return 1  # a parent's OpenMP or workqueue threads did not follow into this process
     return granted if limit is None else min(limit, granted)
 
 
 def layer() -> str:
     """The name of what runs parallel loops, which this starts; "none" where nothing does."""
-    if most() == 1:
+    if most() == 1 or _inherited:
         return "none"
-    numba.get_num_threads()
-    return str(numba.threading_layer())
+    if not _is_started():
+        _start()
+        if _missing:
+            return "none"
+    name = str(numba.threading_layer())
+    # What else uses OpenMP in this process may have done so before the fork.
+    return "none" if _forked and name != "tbb" else name
 
 
-def enter() -> bool:
-    """Whether a parallel loop may start now; if so, `leave` must follow it."""
-    return numba.threading_layer() != "workqueue" or _one_at_a_time.acquire(blocking=False)
+def told() -> str:
+    """When calls run on the calling thread alone, in words."""
+    if most() == 1:
+        return "always, as NUMBA_NUM_THREADS is 1"
+    name = layer()
+    if _missing:
+        return "always, as Numba found no threading layer"
+    return {
+        "none": "always, as this process was forked",
+        "workqueue": "while there is more than one Python thread, and after a fork",
+        "omp": "after a fork",
+        "tbb": "in a process forked after the first parallel call",
+    }[name]
 
 
-def leave() -> None:
-    """The parallel loop that `enter` allowed has ended."""
-    if numba.threading_layer() == "workqueue":
-        _one_at_a_time.release()
+def _is_started() -> bool:
+    try:
+        numba.threading_layer()
+    except ValueError:
+        return False
+    return True
+
+
+def _start() -> None:
+    """Start Numba's threads, if it has any."""
+    global _missing
+    with preparing:
+        if _missing or _is_started():
+            return
+        try:
+            numba.get_num_threads()
+        except ValueError:  # the layer that was asked for is not there, or no layer
+            _missing = True
+            return
+        if numba.threading_layer() == "tbb":
+            # Numba has left a task there, for any worker to wake up by. Where a fork comes before
+            # one has, the task is lost, and the end of the process waits for it.
+            tbb = import_module("numba.np.ufunc.tbbpool")
+            ctypes.CFUNCTYPE(None)(tbb.synchronize)()

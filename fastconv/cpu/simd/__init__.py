@@ -73,7 +73,7 @@ from fastconv.cpu.simd.phases import (
 from fastconv.cpu.simd.shared import (
     add_at_once,
     allocate,
-    asked,
+    ask,
     context_integer,
     exchange,
     free,
@@ -134,7 +134,7 @@ __all__ = [
     "add_tile",
     "address_of",
     "allocate",
-    "asked",
+    "ask",
     "call",
     "clear_bytes",
     "context_integer",

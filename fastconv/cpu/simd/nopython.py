@@ -61,11 +61,10 @@ def entry_call(schema: str, key: int, result: types.Type | None) -> Any:
             block, data = _written(context, b, key, words, given)
             state = external(b, protocol.SYMBOL)
             text = context.insert_const_string(b.module, schema)
-            entry = called_at(
-                b,
-                _load(b, state, protocol.FIND),
-                [block, I64(len(words) + protocol.FIRST), b.ptrtoint(text, I64), I64(len(schema))],
-            )
+            length = I64(len(words) + protocol.FIRST)
+            asked = [block, length, b.ptrtoint(text, I64), I64(len(schema))]
+            called_at(b, _load(b, state, protocol.FIND), asked)
+            entry = _load_at(b, data, protocol.ANSWER)
             check(b.icmp_signed("==", entry, I64(0)))
             if result is not None:
                 y = _new_array(context, b, result, entry)
@@ -103,7 +102,9 @@ def _written(
         if isinstance(kind, types.Array):
             address = b.ptrtoint(make_array(kind)(context, b, value).data, I64)
         _store(b, data, place, address)
+    _store(b, data, protocol.ERROR, I64(protocol.INTERRUPTED))
     _store(b, data, protocol.MESSAGE, I64(0))
+    _store(b, data, protocol.ANSWER, I64(0))
     _store(b, data, protocol.CALLER, caller(b, protocol.HOLDS_LOCK, protocol.STRANGER))
     return block, data
 
@@ -169,9 +170,9 @@ def _load(b: ir.IRBuilder, pointer: ir.Value, place: int) -> ir.Value:
 def _refuse(data):
     """Raise the error that a call's data tell of."""
     kind, message = word(data, protocol.ERROR), word(data, protocol.MESSAGE)
-    if message == 0:
+    if message == 0 and kind == protocol.STARVED:
         raise MemoryError("there is no memory for the result or for the workspace")
-    text = text_at(message)
+    text = text_at(message) if message else ""
     if kind == 0:
         raise TypeError(text)
     if kind == 1:

@@ -54,8 +54,8 @@ def symbol(typingctx, name):
 
 
 @intrinsic
-def asked(typingctx, function, arguments):
-    """What a C function that runs Python returns, given a tuple of 64-bit integers.
+def ask(typingctx, function, arguments):
+    """Call a C function that runs Python, given a tuple of 64-bit integers: it answers in memory.
 
     It is called with the interpreter's lock. An error that this thread has set before, as Numba
     does within a parallel loop and then goes on, is put aside meanwhile.
@@ -66,13 +66,13 @@ def asked(typingctx, function, arguments):
         lock = api.gil_ensure()
         error = [cgutils.alloca_once(b, api.pyobj) for _ in range(3)]
         b.call(c_function(b, "PyErr_Fetch", ir.VoidType(), *(e.type for e in error)), error)
-        answer = called_at(b, args[0], cgutils.unpack_tuple(b, args[1], len(arguments)))
+        called_at(b, args[0], cgutils.unpack_tuple(b, args[1], len(arguments)))
         put_back = c_function(b, "PyErr_Restore", ir.VoidType(), *[api.pyobj] * 3)
         b.call(put_back, [b.load(e) for e in error])
         api.gil_release(lock)
-        return answer
+        return context.get_dummy_value()
 
-    return types.int64(types.int64, arguments), codegen
+    return types.void(types.int64, arguments), codegen
 
 
 @intrinsic
