@@ -40,11 +40,11 @@ def _check_dtype(dtype: np.dtype[Any], name: str) -> None:
         )
 
 
-def checked_dtype(dtype: DTypeLike) -> np.dtype[Any]:
+def checked_dtype(dtype: DTypeLike, name: str = "dtype") -> np.dtype[Any]:
     """Return a dtype that kernels exist for; refuse any other."""
-    kind = as_dtype(dtype, "dtype")
+    kind = as_dtype(dtype, name)
     if kind.name not in NAMES:
-        raise TypeError(f"dtype must be {NEED}, got {shown(kind)}")
+        raise TypeError(f"{name} must be {NEED}, got {shown(kind)}")
     return kind
 
 
