@@ -17,7 +17,7 @@ from numba.misc.appdirs import AppDirs
 
 from . import _sources
 
-_DIGEST = hashlib.sha256().digest_size  # bytes of it stand before the content
+_DIGEST = hashlib.sha256().digest_size
 
 
 class Store:
@@ -33,7 +33,7 @@ class Store:
     def load(self, key: str) -> bytes | None:
         """What was saved under a key, if it is all there and as it was."""
         for folder in self.folders():
-            content = _read(self._path(folder, key))
+            content = _read(self._path(folder, key), key)
             if content is not None:
                 return content
         return None
@@ -41,7 +41,7 @@ class Store:
     def save(self, key: str, content: bytes) -> None:
         """Keep content under a key, unless this package has been replaced since it was imported."""
         if _sources.unchanged():
-            any(_written(self._path(folder, key), content) for folder in self.folders())
+            any(_written(self._path(folder, key), key, content) for folder in self.folders())
 
     def folders(self) -> Iterator[Path]:
         """The folder that Numba was given; if none was, one in the package, then one of the user's.
@@ -62,7 +62,7 @@ class Store:
         """The folder that files are written to now."""
         for folder in self.folders():
             probe = folder / f"{uuid4().hex}.probe"
-            if _written(probe, b""):
+            if _written(probe, "", b""):
                 probe.unlink(missing_ok=True)
                 return folder
         return None
@@ -72,23 +72,28 @@ class Store:
         return folder / f"{digest[:40]}.{self._kind}"
 
 
-def _read(path: Path) -> bytes | None:
+def _digest(key: str, content: bytes) -> bytes:
+    """What stands before the content, so that neither can be another's."""
+    return hashlib.sha256(key.encode() + b"\0" + content).digest()
+
+
+def _read(path: Path, key: str) -> bytes | None:
     try:
         held = path.read_bytes()
     except OSError:
         return None
     digest, content = held[:_DIGEST], held[_DIGEST:]
-    return content if hashlib.sha256(content).digest() == digest else None
+    return content if _digest(key, content) == digest else None
 
 
-def _written(path: Path, content: bytes) -> bool:
+def _written(path: Path, key: str, content: bytes) -> bool:
     # Written aside and renamed, so that no other process reads half a file; and not by `tempfile`,
     # whose files other users could not read.
     aside = path.with_name(f"{path.name}.{uuid4().hex[:16]}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(aside, "xb") as file:
-            file.write(hashlib.sha256(content).digest() + content)
+            file.write(_digest(key, content) + content)
         aside.replace(path)
     except BaseException as error:
         with suppress(OSError):
