@@ -9,7 +9,11 @@ import operator
 from collections.abc import Sequence
 from typing import SupportsIndex, TypeAlias
 
+import numpy as np
+
 INT64_MAX = 2**63 - 1
+_LONG = 200  # characters of a value in a message
+_MOST_AXES = 64  # that NumPy's arrays have
 
 Ints: TypeAlias = SupportsIndex | Sequence[SupportsIndex]
 Pairs: TypeAlias = tuple[tuple[int, int], ...]
@@ -19,15 +23,15 @@ Padding: TypeAlias = Pads | str
 
 def integer(value: object, name: str, least: int, need: str = "an integer") -> int:
     """Return ``value`` as an int of at least ``least``; NumPy integers count, bools do not."""
-    if isinstance(value, bool):
-        raise TypeError(f"{name} must be {need}, got {value!r} (bool)")
+    if type(value) is bool:
+        raise TypeError(f"{name} must be {need}, got {value} (bool)")
     try:
         number = operator.index(value)  # type: ignore[arg-type]
     except TypeError:
-        raise TypeError(f"{name} must be {need}, got {value!r} ({_kind(value)})") from None
+        raise TypeError(f"{name} must be {need}, got {shown(value)} ({_kind(value)})") from None
     if not least <= number <= INT64_MAX:
         bound = f"at least {least}" if number < least else "below 2**63"
-        raise ValueError(f"{name} must be {bound}, got {number}")
+        raise ValueError(f"{name} must be {bound}, got {shown(number)}")
     return number
 
 
@@ -40,11 +44,12 @@ def per_axis(
     convolutions allow it, its ``unfold`` and ``fold`` do not.
     """
     need = f"an integer or a tuple of {plural(rank, 'integer')}"
-    if not isinstance(value, (tuple, list)):
+    items = items_of(value)
+    if items is None:
         return (integer(value, name, least, need),) * rank
-    if len(value) != rank and not (broadcast and len(value) == 1):
-        raise ValueError(f"{name} must be {need}, got {value!r}")
-    numbers = tuple(integer(v, name, least, need) for v in value)
+    if len(items) != rank and not (broadcast and len(items) == 1):
+        raise ValueError(f"{name} must be {need}, got {shown(items)}")
+    numbers = tuple(integer(v, name, least, need) for v in items)
     return numbers if len(numbers) == rank else numbers * rank
 
 
@@ -52,53 +57,87 @@ def padding_pairs(value: object, rank: int, *, broadcast: bool = True) -> Pairs:
     """Return (before, after) per axis from an integer, ``rank`` integers or ``rank`` pairs."""
     if isinstance(value, str):
         raise TypeError(
-            f"padding must be integers or (before, after) pairs, got {value!r}: "
+            f"padding must be integers or (before, after) pairs, got {shown(value)}: "
             "only conv1d, conv2d and conv3d take a named padding"
         )
-    if not isinstance(value, (tuple, list)) or not any(isinstance(v, (tuple, list)) for v in value):
-        return tuple((n, n) for n in per_axis(value, "padding", rank, 0, broadcast=broadcast))
+    items = items_of(value)
+    if items is None or all(items_of(item) is None for item in items):
+        whole = value if items is None else items
+        return tuple((n, n) for n in per_axis(whole, "padding", rank, 0, broadcast=broadcast))
     need = f"{plural(rank, 'pair')} (before, after) of integers"
-    if len(value) != rank:
-        raise ValueError(f"padding must be {need}, got {value!r}")
-    return tuple(_pair(v, need, value) for v in value)
+    if len(items) != rank:
+        raise ValueError(f"padding must be {need}, got {shown(items)}")
+    return tuple(_pair(item, need, items) for item in items)
 
 
 def _pair(value: object, need: str, whole: object) -> tuple[int, int]:
-    if not isinstance(value, (tuple, list)):
-        raise TypeError(f"padding must be {need}, got {whole!r}")
-    if len(value) != 2:
-        raise ValueError(f"padding must be {need}, got {whole!r}")
-    return integer(value[0], "padding", 0, need), integer(value[1], "padding", 0, need)
+    items = items_of(value)
+    if items is None:
+        raise TypeError(f"padding must be {need}, got {shown(whole)}")
+    if len(items) != 2:
+        raise ValueError(f"padding must be {need}, got {shown(whole)}")
+    before, after = (integer(item, "padding", 0, need) for item in items)
+    return before, after
 
 
-def sequence(value: object, name: str, what: str = "integers") -> Sequence[object]:
-    """Return ``value`` if it is a tuple or a list."""
-    if not isinstance(value, (tuple, list)):
-        raise TypeError(f"{name} must be a tuple of {what}, got {value!r} ({_kind(value)})")
-    return value
+def items_of(value: object) -> tuple[object, ...] | None:
+    """What is in a tuple or a list, read once; None for anything else.
+
+    What a subclass says of itself does not count: its length might not be that of its items.
+    """
+    kind = type(value)
+    if kind is tuple:
+        return value  # type: ignore[return-value]
+    if kind is list:
+        return tuple(value)  # type: ignore[arg-type]
+    if issubclass(kind, tuple):
+        return tuple(tuple.__iter__(value))  # type: ignore[arg-type]
+    return tuple(list.__iter__(value)) if issubclass(kind, list) else None  # type: ignore[arg-type]
+
+
+def sequence(value: object, name: str, what: str = "integers") -> tuple[object, ...]:
+    """Return what is in a tuple or a list."""
+    items = items_of(value)
+    if items is None:
+        raise TypeError(f"{name} must be a tuple of {what}, got {shown(value)} ({_kind(value)})")
+    return items
 
 
 def sizes(value: object, name: str) -> tuple[int, ...]:
     """Return a shape as a tuple of ints."""
-    need = "a tuple of integers"
-    return tuple(integer(v, name, 0, need) for v in sequence(value, name))
+    need, items = "a tuple of integers", sequence(value, name)
+    if len(items) > _MOST_AXES:
+        raise ValueError(f"{name} must be {need}, one an axis, got {len(items)} of them")
+    return tuple(integer(item, name, 0, need) for item in items)
 
 
 def one_of(value: object, name: str, choices: tuple[str, ...]) -> str:
-    """Return ``value`` if it is one of the named choices."""
-    if not isinstance(value, str):
-        kind = _kind(value)
-        raise TypeError(f"{name} must be one of {quoted(choices)}, got {value!r} ({kind})")
-    if value not in choices:
-        raise ValueError(f"{name} must be one of {quoted(choices)}, got {value!r}")
-    return value
+    """Return ``value`` as a plain string, if it is one of the named choices."""
+    kind = type(value)
+    if not issubclass(kind, str):
+        raise TypeError(
+            f"{name} must be one of {quoted(choices)}, got {shown(value)} ({_kind(value)})"
+        )
+    word: str = value if kind is str else str.__str__(value)  # type: ignore[assignment]
+    if word not in choices:
+        raise ValueError(f"{name} must be one of {quoted(choices)}, got {shown(word)}")
+    return word
 
 
 def flag(value: object, name: str) -> bool:
-    """Return the truth of a bool or an int."""
-    if not isinstance(value, int):
-        raise TypeError(f"{name} must be True or False, got {value!r} ({_kind(value)})")
+    """Return the truth of a bool, NumPy's included, or an int."""
+    if not issubclass(type(value), (int, np.bool_)):
+        raise TypeError(f"{name} must be True or False, got {shown(value)} ({_kind(value)})")
     return bool(value)
+
+
+def shown(value: object) -> str:
+    """A value as a message shows it: as it writes itself, but never more than a line or two."""
+    try:
+        text = repr(value)
+    except Exception:  # too deep, too many digits, or its own
+        text = f"<{_kind(value)}>"
+    return text if len(text) <= _LONG else f"{text[: _LONG - 3]}..."
 
 
 def quoted(choices: tuple[str, ...]) -> str:

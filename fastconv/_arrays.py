@@ -5,6 +5,7 @@ from typing import Any, TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import DTypeLike
 
+from ._arguments import shown
 from ._dtypes import NAMES, NEED
 from ._host_arrays import Array as Array
 from ._host_arrays import viewed
@@ -39,12 +40,21 @@ def _check_dtype(dtype: np.dtype[Any], name: str) -> None:
         )
 
 
-def checked_dtype(dtype: DTypeLike) -> np.dtype[Any]:
+def checked_dtype(dtype: DTypeLike, name: str = "dtype") -> np.dtype[Any]:
     """Return a dtype that kernels exist for; refuse any other."""
-    kind = np.dtype(dtype)
+    kind = as_dtype(dtype, name)
     if kind.name not in NAMES:
-        raise TypeError(f"dtype must be {NEED}, got {kind}")
+        raise TypeError(f"{name} must be {NEED}, got {shown(kind)}")
     return kind
+
+
+def as_dtype(value: Any, name: str) -> np.dtype[Any]:
+    """Return what NumPy makes a dtype of as one; refuse anything else."""
+    try:
+        return np.dtype(value)
+    except (TypeError, ValueError, SyntaxError, KeyError, RecursionError):
+        got = f"{shown(value)} ({type(value).__name__})"
+        raise TypeError(f"{name} must be a dtype that NumPy knows, got {got}") from None
 
 
 def checked_like(array: object, name: str, reference: Array, reference_name: str) -> Array:

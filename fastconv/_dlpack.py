@@ -1,19 +1,23 @@
 """DLPack capsules: what one says of an array, and one that hands over memory of ours.
 
-The structures are those of DLPack's C header, before its version 1.0: all libraries read them.
+The structures are those of DLPack's C header. A capsule of ours is as before its version 1.0, which
+all libraries read.
 """
 
 from __future__ import annotations
 
 import ctypes
 import itertools
-from math import prod
 from typing import Any, NamedTuple
+
+from ._array_interface import c_order
 
 _KINDS = {(2, 16): "f16", (2, 32): "f32", (2, 64): "f64", (4, 16): "bf16"}
 _CODES = {kind: code for code, kind in _KINDS.items()}
 _TYPE_NAMES = {0: "int", 1: "uint", 2: "float", 4: "bfloat", 5: "complex", 6: "bool"}
-_NAME = b"dltensor"
+_NAME, _VERSIONED_NAME = b"dltensor", b"dltensor_versioned"
+_READ_ONLY = 1  # of the flags
+_MOST_AXES = 64
 
 
 class _Device(ctypes.Structure):
@@ -47,6 +51,18 @@ _ManagedTensor._fields_ = (
     ("deleter", _Deleter),
 )
 
+
+class _VersionedTensor(ctypes.Structure):
+    _fields_ = (
+        ("major", ctypes.c_uint32),
+        ("minor", ctypes.c_uint32),
+        ("context", ctypes.c_void_p),
+        ("deleter", ctypes.c_void_p),
+        ("flags", ctypes.c_uint64),
+        ("tensor", _Tensor),
+    )
+
+
 # Prototypes of our own: ctypes.pythonapi's function objects are shared by all who use them.
 _api = ctypes.pythonapi
 _Destructor = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
@@ -73,28 +89,43 @@ class Description(NamedTuple):
     strides: tuple[int, ...]
     kind: str | None  #: None for a dtype that no kernel takes
     dtype: str
+    device_type: int = 1
+    read_only: bool = True  #: also where a capsule is older than DLPack 1, and does not say
 
 
 def describe(capsule: Any) -> Description:
     """Read a capsule that nobody has taken; it stays the exporter's, and whole."""
-    managed = ctypes.cast(_pointer_in(capsule, _NAME), ctypes.POINTER(_ManagedTensor))
-    tensor = managed.contents.tensor
+    tensor, read_only = _tensor_in(capsule)
+    if not 0 <= tensor.ndim <= _MOST_AXES or (tensor.ndim and not tensor.shape):
+        raise ValueError(f"its capsule tells of {tensor.ndim} axes")
     shape = tuple(tensor.shape[: tensor.ndim])
+    if any(size < 0 for size in shape):
+        raise ValueError(f"its capsule tells of the shape {shape}")
     code, bits = tensor.dtype.code, tensor.dtype.bits
     plain = tensor.dtype.lanes == 1
+    lanes = "" if plain else f"x{tensor.dtype.lanes}"
     return Description(
         address=(tensor.data or 0) + tensor.byte_offset,
         device=tensor.device.ordinal,
         shape=shape,
         strides=tuple(tensor.strides[: tensor.ndim]) if tensor.strides else c_order(shape),
         kind=_KINDS.get((code, bits)) if plain else None,
-        dtype=f"{_TYPE_NAMES.get(code, 'unknown')}{bits}",
+        dtype=f"{_TYPE_NAMES.get(code, 'unknown')}{bits}{lanes}",
+        device_type=tensor.device.type,
+        read_only=read_only,
     )
 
 
-def c_order(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Strides in elements of a C-ordered array."""
-    return tuple(prod(shape[axis + 1 :]) for axis in range(len(shape)))
+def _tensor_in(capsule: Any) -> tuple[Any, bool]:
+    """The description in a capsule, and whether the memory may not be written to."""
+    if not _is_capsule(id(capsule), _VERSIONED_NAME):
+        address = _pointer_in(capsule, _NAME)  # raises for what is none, or has been taken
+        return ctypes.cast(address, ctypes.POINTER(_ManagedTensor)).contents.tensor, True
+    address = _pointer_in(capsule, _VERSIONED_NAME)
+    versioned = ctypes.cast(address, ctypes.POINTER(_VersionedTensor)).contents
+    if versioned.major != 1:
+        raise ValueError(f"its capsule is of DLPack {versioned.major}.{versioned.minor}")
+    return versioned.tensor, bool(versioned.flags & _READ_ONLY)
 
 
 class _Lent:

@@ -7,16 +7,16 @@ from __future__ import annotations
 import operator
 import warnings
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any, TypeAlias
 
 import numpy as np
-from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 from numpy.typing import DTypeLike
 
 from . import calls
-from ._arguments import plural, quoted
-from ._arrays import Array
-from ._linear import Task, checked, prepare
+from ._arguments import plural, quoted, shown
+from ._arrays import Array, as_dtype, overlaps_itself
+from ._linear import Task, checked, checked_number, prepare
 from ._sums import Run
 
 Origin: TypeAlias = int | Sequence[int]
@@ -86,9 +86,9 @@ def along_axis(
     x, w = checked(input, "input"), checked(weights, "weights")
     if w.ndim != 1:
         raise RuntimeError(f"weights must be 1-D, got shape {w.shape}")
-    number = normalize_axis_index(operator.index(axis), x.ndim)
+    number = _axis(axis, "axis", x.ndim)
     spread, origins = [1] * x.ndim, [0] * x.ndim
-    spread[number], origins[number] = len(w), operator.index(origin)
+    spread[number], origins[number] = len(w), _index(origin, "origin")
     return _done(call, correlates, x, w, tuple(spread), output, mode, cval, origins)
 
 
@@ -107,8 +107,10 @@ def _done(
 
     ``spread`` is the weights' shape with an axis for each of the input's.
     """
-    if not isinstance(mode, str) or mode not in _MODES:
-        raise RuntimeError(f"mode must be one of {quoted(tuple(_MODES))}, got {mode!r}")
+    word = str.__str__(mode) if issubclass(type(mode), str) else None
+    if word not in _MODES:
+        raise RuntimeError(f"mode must be one of {quoted(tuple(_MODES))}, got {shown(mode)}")
+    value = checked_number(cval, "cval")
     for array, name in ((x, "input"), (w, "weights")):
         if array.dtype.name not in (_KINDS if array is x else (*_KINDS, "float16")):
             raise RuntimeError(
@@ -123,10 +125,10 @@ def _done(
     computed = np.dtype(complex_ if "c" in kinds else real)
     usual = np.promote_types(x.dtype, np.complex64 if "c" in kinds else x.dtype)
     target = _target(output, usual, x.shape)
-    if np.iscomplexobj(cval) and x.dtype.kind != "c":
-        raise ValueError(f"cval must be real for an input of {x.dtype}, got {cval!r}")
+    if np.iscomplexobj(value) and x.dtype.kind != "c":
+        raise ValueError(f"cval must be real for an input of {x.dtype}, got {shown(cval)}")
     starts = tuple(_start(k, origin, correlates) for k, origin in zip(spread, origins, strict=True))
-    task = Task(correlates, starts, x.shape, _MODES[mode], cval, 2 if correlates else 0)
+    task = Task(correlates, starts, x.shape, _MODES[word], value, 2 if correlates else 0)
     sums = prepare(x, w.reshape(spread), computed, task, "direct")
     cast = _Cast(target.dtype if isinstance(target, np.ndarray) else target)
 
@@ -149,28 +151,55 @@ def _start(k: int, origin: int, correlates: bool) -> int:
     if not -(k // 2) <= turned <= (k - 1) // 2:
         raise ValueError(
             "origin must keep the kernel's centre inside the kernel, got "
-            f"{origin} for {plural(k, 'element')}"
+            f"{shown(origin)} for {plural(k, 'element')}"
         )
     return k - 1 - k // 2 - turned
 
 
+def _index(value: Any, name: str) -> int:
+    try:
+        return operator.index(value)
+    except TypeError:
+        got = f"{shown(value)} ({type(value).__name__})"
+        raise TypeError(f"{name} must be an integer or of integers, got {got}") from None
+
+
+def _axis(value: Any, name: str, ndim: int) -> int:
+    axis = _index(value, name)
+    if not -ndim <= axis < ndim:
+        raise np.exceptions.AxisError(
+            f"{name} must be at least {-ndim} and less than {ndim}, got {shown(axis)}"
+        )
+    return axis % ndim
+
+
+def _several(value: Any, count: int, most: int) -> tuple[Any, ...]:
+    """An integer so many times, or what is in a sequence: of more than ``most``, one more."""
+    return tuple(islice(value, most + 1)) if np.iterable(value) else (value,) * count
+
+
 def _axes(axes: Any, ndim: int) -> tuple[int, ...]:
-    return tuple(range(ndim)) if axes is None else normalize_axis_tuple(axes, ndim)
+    if axes is None:
+        return tuple(range(ndim))
+    along = tuple(_axis(axis, "axes", ndim) for axis in _several(axes, 1, ndim))
+    if len(set(along)) < len(along):
+        raise ValueError(f"axes must be different ones, got {along}")
+    return along
 
 
 def _origins(origin: Any, along: tuple[int, ...], ndim: int) -> list[int]:
     """An origin for each axis of the input."""
-    given = list(origin) if np.iterable(origin) else [origin] * len(along)
+    given = _several(origin, len(along), len(along))
     if len(given) != len(along):
         raise RuntimeError(
             f"origin must be an integer or a sequence of {plural(len(along), 'integer')}, "
-            f"got {origin!r}"
+            f"got {shown(origin)}"
         )
     # As in SciPy, which goes by the order of `axes` only where there are others.
     places = along if len(along) < ndim else range(ndim)
     origins = [0] * ndim
     for place, value in zip(places, given, strict=True):
-        origins[place] = operator.index(value)
+        origins[place] = _index(value, "origin")
     return origins
 
 
@@ -178,18 +207,27 @@ def _target(output: Any, usual: np.dtype[Any], shape: tuple[int, ...]) -> np.dty
     """The array that receives the result, or the dtype of a new one."""
     if output is None:
         return usual
-    if isinstance(output, (type, str, np.dtype)):
-        dtype = np.dtype(output)
+    if issubclass(type(output), (type, str, np.dtype)):
+        dtype = as_dtype(output, "output")
         if usual.kind == "c" and dtype.kind != "c":
             if isinstance(output, str):
                 raise RuntimeError(f"output must have a complex dtype, got {dtype}")
             warnings.warn("output is made complex, as the result is", stacklevel=5)
             dtype = np.promote_types(dtype, np.complex64)
     else:
-        if not isinstance(output, np.ndarray):
+        if not issubclass(type(output), np.ndarray):
             raise TypeError(f"output must be an array or a dtype, got {type(output).__name__}")
         if output.shape != shape:
             raise RuntimeError(f"output must have shape {shape}, got {output.shape}")
+        if issubclass(type(output), np.ma.MaskedArray):
+            raise TypeError("output must have no mask, got a MaskedArray: pass its data")
+        if not output.flags.writeable:
+            raise ValueError("output must be writeable, got a read-only array")
+        if overlaps_itself(output.shape, output.strides, output.itemsize):
+            raise ValueError(
+                "output must have an element of its own for each result, got strides "
+                f"{output.strides} for shape {output.shape}"
+            )
         dtype = output.dtype
     if dtype.name not in _KINDS or (dtype.kind == "c") != (usual.kind == "c"):
         need = "complex64 or complex128" if usual.kind == "c" else "a real dtype of up to 64 bits"
@@ -199,9 +237,10 @@ def _target(output: Any, usual: np.dtype[Any], shape: tuple[int, ...]) -> np.dty
 
 def _known_fill(mode: Any, cval: Any) -> Any:
     """``cval`` as a part of what a call is known by: None where it is zero or never read."""
-    if mode not in ("constant", "grid-constant"):
-        return None
-    return None if type(cval) is float and cval == 0 else cval
+    if type(cval) is not float:
+        return cval
+    unread = type(mode) is str and mode not in ("constant", "grid-constant")
+    return None if cval == 0 or unread else cval
 
 
 class _Cast:

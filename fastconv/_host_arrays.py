@@ -13,12 +13,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
-from math import prod
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from . import _array_interface as interface
 from . import options
+from ._arguments import items_of
 from ._dlpack import describe
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
@@ -26,26 +27,47 @@ Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 #: what a result loses nothing of
 _PLAIN = (np.ndarray, np.memmap, np.matrix, np.recarray)
 _HOST_DEVICES = (1, 3)  # DLPack's numbers for host memory, and for pinned host memory
-_MOST_ADDRESS, _MOST_BYTES = 2**64 - 1, 2**57  # no processor's address space is larger
 
 
 def viewed(array: object, name: str) -> Array:
     """Return an argument as a NumPy array of its own memory."""
-    if type(array) is np.ndarray:
-        return array
-    if isinstance(array, np.ndarray):
-        return _of_subclass(array, name)
+    kind = type(array)  # for an object may say that it is of another
+    if kind is np.ndarray:
+        return array  # type: ignore[return-value]
+    if issubclass(kind, np.ndarray):
+        return _of_subclass(array, name)  # type: ignore[arg-type]
     torch = sys.modules.get("torch")
-    if isinstance(array, getattr(torch, "Tensor", ())):
+    if issubclass(kind, getattr(torch, "Tensor", ())):
         return _of_tensor(array, name)
-    if not isinstance(array, (np.generic, type)):
+    if not issubclass(kind, (np.generic, type)):
         for protocol in (_by_interface, _by_buffer, _by_dlpack):
             if (made := protocol(array, name)) is not None:
                 return made
     raise TypeError(
         f"{name} must be a numpy.ndarray or an array of another library, "
-        f"got {type(array).__name__}: convert it, for example with numpy.asarray({name})"
+        f"got {kind.__name__}: convert it, for example with numpy.asarray({name})"
     )
+
+
+def array_of(value: object, name: str) -> Array:
+    """Return an array-like as a NumPy array: of memory that is lent, or as NumPy makes one."""
+    kind = type(value)
+    if issubclass(kind, np.ndarray):
+        return np.asarray(value)
+    if issubclass(kind, getattr(sys.modules.get("torch"), "Tensor", ())):
+        return _of_tensor(value, name)
+    if not issubclass(kind, (np.generic, type, list, tuple)):
+        for protocol in (_by_interface, _by_buffer, _by_dlpack):
+            if (made := protocol(value, name)) is not None:
+                return made
+    items = items_of(value)
+    try:
+        return np.asarray(value if items is None else items)
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise TypeError(
+            f"{name} must be an array or what NumPy makes one of, got {kind.__name__}: "
+            f"{_first_line(error)}"
+        ) from error
 
 
 def _of_subclass(array: Array, name: str) -> Array:
@@ -91,7 +113,7 @@ def _of_tensor(tensor: Any, name: str) -> Array:
             f"{name} must be in host memory or a CUDA device's, got a tensor on {tensor.device}"
         )
     plain = tensor.detach()
-    with _told(name, tensor):
+    with told(name, tensor):
         if plain.dtype is not torch.bfloat16:
             made: Array = plain.numpy()
             return made
@@ -113,16 +135,23 @@ def _bfloat16(name: str) -> np.dtype[Any]:
 
 
 @contextmanager
-def _told(name: str, array: object) -> Iterator[None]:
+def told(name: str, array: object) -> Iterator[None]:
     """Turn what a library raises when it is asked for its memory into an error of the argument."""
     try:
         yield
     except Exception as error:
-        first = (str(error).splitlines() or [type(error).__name__])[0]
+        first = _first_line(error)
         raise TypeError(
             f"{name} must lend its memory as an array, which this {type(array).__name__} "
             f"does not: {first}"
         ) from error
+
+
+def _first_line(error: Exception) -> str:
+    try:
+        return str(error).splitlines()[0]
+    except Exception:  # it says nothing
+        return type(error).__name__
 
 
 class _Memory:
@@ -134,86 +163,69 @@ class _Memory:
 
 
 def _by_interface(array: Any, name: str) -> Array | None:
-    with _told(name, array):
+    with told(name, array):
         described = getattr(array, "__array_interface__", None)
         if described is None:
             return None
-        if described.get("mask") is not None:
-            raise TypeError("it has a mask, which would be ignored")
-        shape, kind = _sizes(described["shape"]), _dtype(described["typestr"])
-        strides = described.get("strides")
-        if strides is not None:
-            strides = tuple(map(operator.index, strides))
-            if len(strides) != len(shape):
-                raise ValueError(f"its strides are {strides} and its shape is {shape}")
-        data = described.get("data")
-        if not isinstance(data, tuple):  # a buffer, by default of the object itself, with an end
-            memory = memoryview(array if data is None else data).cast("B")
+        said = interface.read(described)
+        if not isinstance(said.data, tuple):  # a buffer, by default of the object itself
+            memory = memoryview(array if said.data is None else said.data).cast("B")
             start = operator.index(described.get("offset", 0))
-            return np.ndarray(shape, kind, memory, start, strides)
-        address, read_only = operator.index(data[0]), bool(data[1])
-        _check_reach(address, shape, strides, kind.itemsize)
-        plain = {"shape": shape, "typestr": kind.str, "strides": strides}
-        return np.asarray(_Memory({**plain, "data": (address, read_only)}, array))
+            return np.ndarray(said.shape, said.dtype, memory, start, said.strides)
+        address, read_only = said.data
+        return _at(address, said.shape, said.strides, said.dtype, read_only, array)
 
 
-def _dtype(typestr: Any) -> np.dtype[Any]:
-    if not isinstance(typestr, str):  # of which NumPy would make something
-        raise TypeError(f"its typestr is {typestr!r}")
-    return np.dtype(typestr)
-
-
-def _sizes(value: Any) -> tuple[int, ...]:
-    sizes = tuple(map(operator.index, value))
-    if any(size < 0 for size in sizes):
-        raise ValueError(f"its shape is {sizes}")
-    return sizes
-
-
-def _check_reach(
-    address: int, shape: tuple[int, ...], strides: tuple[int, ...] | None, size: int
-) -> None:
-    """Refuse memory that no address space has; whether it is there cannot be known."""
-    if strides is None:
-        strides = tuple(size * prod(shape[axis + 1 :]) for axis in range(len(shape)))
-    if 0 in shape:
-        return
-    steps = [(count - 1) * step for count, step in zip(shape, strides, strict=True)]
-    first = address + sum(min(step, 0) for step in steps)
-    last = address + sum(max(step, 0) for step in steps) + size
-    if first <= 0 or last > _MOST_ADDRESS or max(last - first, prod(shape) * size) > _MOST_BYTES:
-        raise ValueError(f"its memory goes from address {first} to {last}")
+def _at(
+    address: int,
+    shape: tuple[int, ...],
+    strides: tuple[int, ...],
+    dtype: np.dtype[Any],
+    read_only: bool,
+    *owners: object,
+) -> Array:
+    if 0 in shape:  # at whatever address
+        nothing = np.empty(shape, dtype)
+        nothing.flags.writeable = not read_only
+        return nothing
+    described = {"shape": shape, "typestr": dtype.str, "strides": strides}
+    return np.asarray(_Memory({**described, "data": (address, read_only)}, *owners))
 
 
 def _by_buffer(array: Any, name: str) -> Array | None:
-    try:
-        memory = memoryview(array)
-    except (TypeError, BufferError):  # it has none, or none that says what its elements are
-        return None
-    with _told(name, array):
+    with told(name, array):
+        try:
+            memory = memoryview(array)
+        except (TypeError, BufferError):  # it has none, or none that says what its elements are
+            return None
+        if any(offset >= 0 for offset in memory.suboffsets or ()):
+            raise TypeError("its buffer has suboffsets: addresses stand where elements are to be")
         return np.asarray(memory)
-
-
-def _check_known(dtype: str) -> None:
-    """Refuse what NumPy, asked for an array of it, does not refuse by an ordinary error."""
-    if not hasattr(np, dtype.replace("bool8", "bool")):
-        raise TypeError(f"its dtype is {dtype}")
 
 
 def _by_dlpack(array: Any, name: str) -> Array | None:
     if not hasattr(type(array), "__dlpack__"):
         return None
-    with _told(name, array):
-        place = array.__dlpack_device__()[0]
+    with told(name, array):
+        place = operator.index(array.__dlpack_device__()[0])
         if place not in _HOST_DEVICES:
             raise TypeError(f"it is in neither host memory nor a CUDA device's, but on {place}")
-        capsule = array.__dlpack__()
+        capsule = _capsule_of(array)
         described = describe(capsule)
-        if described.dtype != "bfloat16":
-            _check_known(described.dtype)
-            return np.from_dlpack(array)
-    # Before its version 1.0 DLPack does not say whether memory may be written to.
-    strides = tuple(2 * step for step in described.strides)
-    plain = {"shape": described.shape, "typestr": "<u2", "strides": strides}
-    bits = np.asarray(_Memory({**plain, "data": (described.address, True)}, array, capsule))
-    return bits.view(_bfloat16(name))
+        if described.device_type not in _HOST_DEVICES:
+            raise TypeError(f"it says that it is in host memory, and is on {described.device_type}")
+        halves = described.dtype == "bfloat16"
+        dtype = np.dtype("uint16" if halves else described.dtype.replace("bool8", "bool"))
+        strides = tuple(step * dtype.itemsize for step in described.strides)
+        interface.check_reach(described.address, described.shape, strides, dtype.itemsize)
+        memory = described.address, described.shape, strides, dtype, described.read_only
+        view = _at(*memory, array, capsule)
+    return view.view(_bfloat16(name)) if halves else view
+
+
+def _capsule_of(array: Any) -> Any:
+    """A capsule of a library's array: of DLPack 1 where it knows that, which tells more."""
+    try:
+        return array.__dlpack__(max_version=(1, 0))
+    except TypeError:  # as older libraries do
+        return array.__dlpack__()

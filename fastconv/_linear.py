@@ -7,6 +7,7 @@ depends on shapes, strides and dtypes alone. It is settled once, in `prepare`; `
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterable
 from math import prod
 from operator import itemgetter, methodcaller
@@ -15,10 +16,11 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from . import _spectra
-from ._arguments import Pairs
+from ._arguments import Pairs, shown
 from ._arrays import Array
 from ._dtypes import NAMES
 from ._edges import Edges
+from ._host_arrays import array_of
 from ._results import empty
 from ._sums import Run, planned, products
 from .devices import on_device
@@ -47,7 +49,7 @@ def checked(array: object, name: str) -> Array:
     """An array-like as a plain NumPy array, unless that would lose something."""
     if type(array) is np.ndarray:
         return array
-    if isinstance(array, np.ma.MaskedArray):
+    if issubclass(type(array), np.ma.MaskedArray):
         raise TypeError(
             f"{name} must have no mask, which sums over neighbours would lose: "
             f"fill it, for example with {name}.filled(0)"
@@ -57,7 +59,27 @@ def checked(array: object, name: str) -> Array:
             f"{name} must be in the host's memory, got a device array ({type(array).__name__}): "
             "fastconv.conv1d, conv2d and conv3d take those"
         )
-    return np.asarray(array)
+    return array_of(array, name)
+
+
+def checked_number(value: object, name: str) -> Any:
+    """A number as NumPy has it, also from an array of one; refuse anything else."""
+    given = array_of(value, name)
+    if given.size != 1:
+        raise ValueError(f"{name} must be one number, got {shown(value)}")
+    number = given.reshape(())[()]
+    if given.dtype == object:  # an integer of more than 64 bits, perhaps
+        try:
+            return np.float64(operator.index(number))
+        except (TypeError, OverflowError):
+            raise _no_number(value, name) from None
+    if given.dtype.kind not in "biufc" and given.dtype.name not in NAMES:
+        raise _no_number(value, name)
+    return number
+
+
+def _no_number(value: object, name: str) -> Exception:
+    return ValueError(f"{name} must be a number, got {shown(value)} ({type(value).__name__})")
 
 
 def common_dtype(in1: Array, in2: Array) -> np.dtype[Any]:

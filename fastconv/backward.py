@@ -4,7 +4,7 @@
 
 from collections.abc import Sequence
 
-from ._arguments import flag, one_of, per_axis, sequence, sizes
+from ._arguments import flag, one_of, per_axis, sequence, shown, sizes
 from ._arrays import AnyArray, Stream
 from .dispatch import open_call
 from .geometry import ConvGeometry, gradient_geometry, transposed_gradient_geometry
@@ -102,7 +102,7 @@ def convolution_backward(
         first, second, third = (next(results) if want else None for want in output_mask)
         return first, second, third
     x, w, dy = call.operands()
-    one_of(algorithm, "algorithm", call.algorithms)
+    algorithm = one_of(algorithm, "algorithm", call.algorithms)
     want_input, want_weight, want_bias = _mask(output_mask)
     adjoint = flag(transposed, "transposed")
     if bias_sizes is not None:
@@ -124,7 +124,7 @@ def convolution_backward(
 def _mask(output_mask: object) -> tuple[bool, bool, bool]:
     values = sequence(output_mask, "output_mask", "3 bools")
     if len(values) != 3:
-        raise ValueError(f"output_mask must be a tuple of 3 bools, got {output_mask!r}")
+        raise ValueError(f"output_mask must be a tuple of 3 bools, got {shown(values)}")
     first, second, third = (flag(value, "output_mask") for value in values)
     return first, second, third
 
@@ -148,9 +148,8 @@ def _backward_geometry(
         return transposed_gradient_geometry(
             *shapes, stride, padding, output_padding, groups, dilation, rank, padding_mode
         )
-    if any(per_axis(output_padding, "output_padding", rank, 0)):
-        raise ValueError(
-            f"output_padding must be 0 unless transposed is true, got {output_padding!r}"
-        )
+    extra = per_axis(output_padding, "output_padding", rank, 0)
+    if any(extra):
+        raise ValueError(f"output_padding must be 0 unless transposed is true, got {extra}")
     window = stride, padding, dilation, groups
     return gradient_geometry(*shapes, *window, rank, padding_mode=padding_mode)

@@ -15,6 +15,8 @@ from .cpu.recall import Memory
 Array: TypeAlias = np.ndarray[Any, Any]
 
 _PLAIN_ARGUMENTS = {(*(int,) * count, str, str, type(None)) for count in (5, 6)}
+_ATOMS = {int, float, bool, str, type(None), *(np.dtype(code).type for code in "bhilqBHILQ")}
+_DEEPEST = 3  # of pairs in an argument in arguments
 _empty = np.empty
 
 
@@ -49,9 +51,19 @@ class ReadyCall:
 def exact(arguments: tuple[Any, ...]) -> Any:
     """Arguments as part of a key: equal ones need not be the same (1, 1.0 and True).
 
-    Plain ones stand for themselves, others by their text.
+    Plain ones stand for themselves, others by their types and values; one whose value nothing but
+    its own methods tell is like no other.
     """
-    return arguments if tuple(map(type, arguments)) in _PLAIN_ARGUMENTS else repr(arguments)
+    if tuple(map(type, arguments)) in _PLAIN_ARGUMENTS:
+        return arguments
+    return tuple(_known_by(argument, _DEEPEST) for argument in arguments)
+
+
+def _known_by(value: Any, depth: int) -> Any:
+    kind = type(value)
+    if kind in (tuple, list) and depth:
+        return kind, tuple(_known_by(item, depth - 1) for item in value)
+    return (kind, value) if kind in _ATOMS else object()
 
 
 known = Memory()  #: `ReadyCall` objects, found by what a public function is given

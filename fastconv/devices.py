@@ -38,7 +38,12 @@ def _question_to(kind: type) -> Callable[[Any], bool]:
         return lambda tensor: bool(tensor.is_cuda)
     if hasattr(kind, "__dlpack_device__"):
         return _dlpack_on_device
-    return lambda array: hasattr(array, "__cuda_array_interface__")
+    return _has_cuda_interface
+
+
+def _has_cuda_interface(array: Any) -> bool:
+    """Whether there is one: an object may have any attribute that it is asked for."""
+    return isinstance(getattr(array, "__cuda_array_interface__", None), dict)
 
 
 def _dlpack_on_device(array: Any) -> bool:

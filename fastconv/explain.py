@@ -166,18 +166,19 @@ def explain(
     >>> plan.algorithm, plan.flops
     ('winograd', 1849688064)
     """
-    one_of(direction, "direction", DIRECTIONS)
-    one_of(layout, "layout", LAYOUTS)
-    one_of(algorithm, "algorithm", host.ALGORITHMS)
+    direction = one_of(direction, "direction", DIRECTIONS)
+    layout = one_of(layout, "layout", LAYOUTS)
+    algorithm = one_of(algorithm, "algorithm", host.ALGORITHMS)
     kind = checked_dtype(dtype)
     shapes = sizes(input_shape, "input_shape"), sizes(weight_shape, "weight_shape")
     rank = len(shapes[1]) - 2
     if rank not in (1, 2, 3):
-        raise ValueError(f"weight_shape must have 3, 4 or 5 sizes, got {weight_shape}")
+        raise ValueError(f"weight_shape must have 3, 4 or 5 sizes, got {shapes[1]}")
     names = ("input_shape", "weight_shape")
     g = forward_geometry(*shapes, stride, padding, dilation, groups, rank, names, padding_mode)
     pass_name = direction
-    if flag(per_sample, "per_sample"):
+    per_sample = flag(per_sample, "per_sample")
+    if per_sample:
         if direction != "weight_gradient":
             raise ValueError(
                 f"per_sample must be False unless direction is 'weight_gradient', got {direction!r}"

@@ -9,7 +9,16 @@ from dataclasses import dataclass, replace
 from math import prod
 
 from . import borders
-from ._arguments import INT64_MAX, Pairs, integer, one_of, padding_pairs, per_axis, plural
+from ._arguments import (
+    INT64_MAX,
+    Pairs,
+    integer,
+    one_of,
+    padding_pairs,
+    per_axis,
+    plural,
+    shown,
+)
 
 _ITEM_BYTES = 8  # of the widest dtype: arrays are held below 2**63 bytes
 
@@ -136,10 +145,9 @@ def transposed_geometry(
     Its K and output are the transposed convolution's input channels and sizes, its C and
     input the transposed convolution's output channels and sizes; the weight is the same.
     """
-    if one_of(padding_mode, "padding_mode", borders.MODES) != "zeros":
-        raise ValueError(
-            f"padding_mode must be 'zeros' for a transposed convolution, got {padding_mode!r}"
-        )
+    mode = one_of(padding_mode, "padding_mode", borders.MODES)
+    if mode != "zeros":
+        raise ValueError(f"padding_mode must be 'zeros' for a transposed convolution, got {mode!r}")
     names = ("input", "weight")
     read = _read(input_shape, weight_shape, stride, dilation, groups, rank, names)
     _check_channels(input_shape, read.channels, weight_shape[0], weight_shape, read.groups, names)
@@ -223,7 +231,8 @@ def fold_geometry(
 ) -> ConvGeometry:
     """Return the geometry of the unfold whose columns have ``input_shape``."""
     image = per_axis(output_size, "output_size", 2, 1, broadcast=False)
-    taps = prod(per_axis(kernel_size, "kernel_size", 2, 1, broadcast=False))
+    kernel = per_axis(kernel_size, "kernel_size", 2, 1, broadcast=False)
+    taps = prod(kernel)
     if len(input_shape) not in (2, 3) or 0 in input_shape[-2:]:
         raise ValueError(
             "input must be (C * R * S, L) or (N, C * R * S, L) with no empty axis but N, "
@@ -231,12 +240,12 @@ def fold_geometry(
         )
     if input_shape[-2] % taps:
         raise ValueError(
-            f"input must have a multiple of {taps} rows for kernel_size={kernel_size!r}, "
+            f"input must have a multiple of {taps} rows for kernel_size={shown(kernel_size)}, "
             f"got shape {input_shape}"
         )
     image_shape = (*input_shape[:-2], input_shape[-2] // taps, *image)
     names = ("output_size", "kernel_size")
-    g = unfold_geometry(image_shape, kernel_size, dilation, padding, stride, names)
+    g = unfold_geometry(image_shape, kernel, dilation, padding, stride, names)
     if input_shape[-1] != prod(g.output):
         raise ValueError(
             f"input must have {plural(prod(g.output), 'column')}, one for each of the "

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import _results, calls, options, tuning
-from ._arguments import one_of
+from ._arguments import one_of, shown
 from ._arrays import Array, checked_array, checked_bias, checked_like, checked_out
 from ._dtypes import element_of, narrowed, summed_in, widened
 from ._host_arrays import viewed
@@ -81,7 +81,7 @@ class HostCall:
         if self._stream is not None:
             raise TypeError(
                 f"stream must be None for NumPy arrays, which no stream computes, "
-                f"got {self._stream!r}"
+                f"got {shown(self._stream)}"
             )
         return tuple(self._arrays.values())
 
@@ -125,7 +125,7 @@ class HostCall:
         given, w = self._arrays[source], self._arrays[weights]
         reference = next(iter(self._arrays.values()))
         bias = checked_bias(self._bias, g.C if pass_name == "input_gradient" else g.K, reference)
-        one_of(algorithm, "algorithm", self.algorithms)
+        algorithm = one_of(algorithm, "algorithm", self.algorithms)
         if activation is not None and reference.dtype.kind == "c":
             raise TypeError(
                 f"activation must be None for {reference.dtype} arrays, "

@@ -9,7 +9,7 @@ from pathlib import Path
 import numba
 from llvmlite import binding as llvm
 
-from .cpu import threads
+from .cpu import kernel_cache, threads
 from .cpu.simd import VECTOR_BITS
 
 # The extensions that decide how wide a kernel's vectors are and what they can do.
@@ -39,7 +39,7 @@ class Machine:
     gpu : str or None
         The name of the first CUDA device.
     cache_folder : str
-        Where compiled kernels are kept.
+        Where compiled kernels are kept, or that there is no place.
     """
 
     processor: str
@@ -76,7 +76,7 @@ def machine_info() -> Machine:
         threading_layer=threads.layer(),
         alone=threads.told(),
         gpu=_gpu_name(),
-        cache_folder=numba.config.CACHE_DIR or "__pycache__, beside each module",
+        cache_folder=str(kernel_cache.store.place() or "none: no folder can be written"),
     )
 
 

@@ -56,7 +56,7 @@ def checked_conv(
     """What ``call`` makes of a convolution, once its arguments are checked."""
     x, w = call.operands()
     if activation is not None:
-        one_of(activation, "activation", ACTIVATIONS)
+        activation = one_of(activation, "activation", ACTIVATIONS)
     g = forward_geometry(x.shape, w.shape, *settings[:4], rank, padding_mode=settings[4])
     return call.run("forward", g, "input", "weight", algorithm, activation)
 

@@ -9,7 +9,10 @@ from typing import Any
 
 import numpy as np
 from numba import njit
+from numpy.typing import DTypeLike
 
+from ._arguments import integer
+from ._arrays import checked_dtype
 from .cpu import simd
 from .cpu.planning import column_tile
 
@@ -37,23 +40,29 @@ def _tile_loop(bits: int, lanes: int, m: int) -> Any:
     return run
 
 
-@functools.cache
-def fma_peak(dtype: str, threads: int) -> float:
+def fma_peak(dtype: DTypeLike, threads: int) -> float:
     """The machine's multiply-add peak in GFLOP/s: the kernels' own tile, its operands in L1.
 
     Parameters
     ----------
     dtype
-        ``"float64"``, or any other that is added up in float32.
+        float64, or any other that is added up in float32.
     threads
         How many threads run the measuring kernel at once.
 
     Returns
     -------
     float
-        The best of a few runs: a peak is a bound, and noise only lowers it.
+        The best of a few runs, in the process's first call: a peak is a bound, and noise only
+        lowers it.
     """
-    kind = np.dtype(np.float64 if dtype == "float64" else np.float32)
+    double = checked_dtype(dtype) == np.float64
+    return _fma_peak("float64" if double else "float32", integer(threads, "threads", 1))
+
+
+@functools.cache
+def _fma_peak(dtype: str, threads: int) -> float:
+    kind = np.dtype(dtype)
     bits = 8 * kind.itemsize
     lanes = simd.VECTOR_BITS // bits
     m = column_tile(VECTORS * lanes, lanes).m
@@ -67,9 +76,13 @@ def fma_peak(dtype: str, threads: int) -> float:
     return 2e-9 * m * VECTORS * lanes * ROUNDS * threads / seconds
 
 
-@functools.cache
 def copy_bandwidth(threads: int) -> float:
     """GB/s of a copy far beyond the caches, bytes read and bytes written both counted."""
+    return _copy_bandwidth(integer(threads, "threads", 1))
+
+
+@functools.cache
+def _copy_bandwidth(threads: int) -> float:
     source = np.ones(COPY_BYTES // 8)
     target = np.zeros_like(source)
     cuts = np.linspace(0, source.size, threads + 1).astype(int)

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from . import calls
-from ._arguments import one_of
+from ._arguments import one_of, shown
 from ._arrays import Array
-from ._linear import Task, checked, common_dtype, prepare
+from ._linear import Task, checked, checked_number, common_dtype, prepare
 from ._sums import Run
 from .options import current
 
@@ -227,8 +227,9 @@ def convolve(
 
 def _planar(name: str, in1: Any, in2: Any, mode: str, boundary: str, fillvalue: Any) -> Array:
     """Check a call of two images, plan it, remember it, and do it."""
-    one_of(mode, "mode", _MODES)
-    edges = _BOUNDARIES[one_of(boundary, "boundary", tuple(_BOUNDARIES))]
+    mode = one_of(mode, "mode", _MODES)
+    boundary = one_of(boundary, "boundary", tuple(_BOUNDARIES))
+    edges = _BOUNDARIES[boundary]
     first, second = checked(in1, "in1"), checked(in2, "in2")
     for array, which in ((first, "in1"), (second, "in2")):
         if array.ndim != 2:
@@ -253,8 +254,8 @@ def _of_any_rank(
     name: str, in1: Any, in2: Any, mode: str, method: str, how: int
 ) -> Array | np.generic:
     """Check a call, plan it, remember it, and do it."""
-    one_of(mode, "mode", _MODES)
-    one_of(method, "method", _METHODS)
+    mode = one_of(mode, "mode", _MODES)
+    method = one_of(method, "method", _METHODS)
     first, second = checked(in1, "in1"), checked(in2, "in2")
     if first.ndim != second.ndim:
         raise ValueError(
@@ -301,12 +302,11 @@ def _window(
 
 def _fill(value: Any, dtype: np.dtype[Any]) -> Any:
     """The fill value as a number of the dtype."""
-    given = np.asarray(value)
-    if given.size != 1:
-        raise ValueError(f"fillvalue must be one number, got {value!r}")
+    number = checked_number(value, "fillvalue")
     try:
-        if given.dtype.kind == "c" and dtype.kind != "c":
+        if np.iscomplexobj(number) and dtype.kind != "c":
             raise TypeError
-        return np.array(given.item(), dtype)[()]
+        return np.array(number.item(), dtype)[()]
     except (TypeError, ValueError, OverflowError):
-        raise ValueError(f"fillvalue must be a number that {dtype} holds, got {value!r}") from None
+        got = shown(value)
+        raise ValueError(f"fillvalue must be a number that {dtype} holds, got {got}") from None

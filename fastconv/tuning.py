@@ -11,20 +11,24 @@ import hashlib
 import sqlite3
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import closing, suppress
 from pathlib import Path
+from typing import TypeVar
 
 from llvmlite import binding
 from numba import config
 from numba.misc.appdirs import AppDirs
 
-from .cpu import program, simd
+from . import _sources
+from .cpu import simd
 
 _ROUNDS = 5
 _SECONDS = 0.05  # for all candidates together, beyond the first round
 _PATIENCE = 1.0  # seconds to wait for another process's write
 _TABLE = "CREATE TABLE IF NOT EXISTS choices (key TEXT PRIMARY KEY, algorithm TEXT NOT NULL)"
+
+Answer = TypeVar("Answer")
 
 _known: dict[str, str] = {}
 
@@ -49,10 +53,10 @@ def remembered(what: str, names: tuple[str, ...]) -> str | None:
     """The choice kept for ``what``, if it is one of ``names``."""
     key = _key(what)
     if key not in _known:
-        with suppress(sqlite3.Error, OSError), _opened() as file:
-            row = file.execute("SELECT algorithm FROM choices WHERE key = ?", (key,)).fetchone()
-            if row is not None:
-                _known[key] = str(row[0])
+        query = "SELECT algorithm FROM choices WHERE key = ?"
+        row = _asked(lambda file: file.execute(query, (key,)).fetchone())
+        if row is not None:
+            _known[key] = str(row[0])
     choice = _known.get(key)
     return choice if choice in names else None
 
@@ -61,11 +65,15 @@ def remember(what: str, choice: str) -> None:
     """Keep a choice, for this process and, where a file can be written, for others."""
     key = _key(what)
     _known[key] = choice
-    with suppress(sqlite3.Error, OSError), _opened() as file, file:
-        # Before the table is looked for: two that have read it cannot both wait to write.
-        file.execute("BEGIN IMMEDIATE")
-        file.execute(_TABLE)
-        file.execute("INSERT OR REPLACE INTO choices VALUES (?, ?)", (key, choice))
+
+    def write(file: sqlite3.Connection) -> None:
+        with file:
+            # Before the table is looked for: two that have read it cannot both wait to write.
+            file.execute("BEGIN IMMEDIATE")
+            file.execute(_TABLE)
+            file.execute("INSERT OR REPLACE INTO choices VALUES (?, ?)", (key, choice))
+
+    _asked(write)
 
 
 def forget() -> None:
@@ -76,36 +84,30 @@ def forget() -> None:
 def path() -> Path:
     """The file of choices: beside Numba's cache where that was placed, else the user's."""
     users = AppDirs(appname="fastconv", appauthor=False).user_cache_dir
-    return Path(config.CACHE_DIR or users) / "fastconv-choices.sqlite3"
+    folder = Path(config.CACHE_DIR).absolute() if config.CACHE_DIR else Path(users)
+    return folder / "fastconv-choices.sqlite3"
 
 
-@contextmanager
-def _opened() -> Iterator[sqlite3.Connection]:
+def _asked(query: Callable[[sqlite3.Connection], Answer]) -> Answer | None:
+    """The answer to a query of the file, or None; a damaged file is replaced and asked again."""
     place = path()
-    place.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        connection = _connected(place)
-    except sqlite3.OperationalError:  # locked, or not to be opened: not the file's fault
-        raise
-    except sqlite3.DatabaseError:  # not a database
-        place.unlink(missing_ok=True)
-        connection = _connected(place)
-    with closing(connection):
-        yield connection
-
-
-def _connected(place: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(place, timeout=_PATIENCE)
-    try:
-        connection.execute("PRAGMA schema_version")  # reads the file
-    except sqlite3.Error:
-        connection.close()
-        raise
-    return connection
+    if not place.is_absolute():  # of a user who has no home
+        return None
+    for _ in range(2):
+        with suppress(OSError, sqlite3.Error):
+            place.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                with closing(sqlite3.connect(place, timeout=_PATIENCE)) as file:
+                    return query(file)
+            except sqlite3.OperationalError:  # locked, or not to be opened: not the file's fault
+                return None
+            except sqlite3.DatabaseError:  # no database, or a damaged one
+                place.unlink(missing_ok=True)
+    return None
 
 
 def _key(what: str) -> str:
     """A choice holds for one processor, vector width and version of the kernels."""
     processor = config.CPU_NAME or binding.get_host_cpu_name()
-    text = f"{processor} {simd.VECTOR_BITS} {program.sources_hash()} {what}"
+    text = f"{processor} {simd.VECTOR_BITS} {_sources.HASH} {what}"
     return hashlib.sha256(text.encode()).hexdigest()

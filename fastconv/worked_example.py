@@ -14,6 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from ._arguments import one_of
+from ._arrays import checked_dtype
+from .dispatch import ALGORITHMS
 from .functional import conv2d
 from .grad_input import conv2d_input
 from .grad_weight import conv2d_weight
@@ -115,8 +118,10 @@ def run(dtype: DTypeLike = np.float32, algorithm: str = "auto") -> WorkedExample
     array([[ 48.,  64.],
            [ 96., 112.]], dtype=float32)
     """
-    x = np.array(INPUT, dtype)
-    w = np.array(KERNEL, dtype)
+    algorithm = one_of(algorithm, "algorithm", ALGORITHMS)
+    kind = checked_dtype(dtype)
+    x = np.array(INPUT, kind)
+    w = np.array(KERNEL, kind)
     more = ((0, 1),) * 2 if algorithm in _GROWN else ((0, 0),) * 2
     image, kernels = x[None, None], np.pad(w, more)[None, None]
     others = "auto" if algorithm in _INPUT_GRADIENTS else algorithm
@@ -178,6 +183,8 @@ def check(example: WorkedExample) -> None:
     >>> from fastconv.worked_example import check, run
     >>> check(run("float64", algorithm="direct"))
     """
+    if not isinstance(example, WorkedExample):
+        raise TypeError(f"example must be what `run` returns, got {type(example).__name__}")
     coarse = _COARSE.get(example.algorithm, 0)
     for name, value in EXPECTED.items():
         found: Array = getattr(example, name)

@@ -100,6 +100,45 @@ def test_a_wrong_number_ends_in_an_error(monkeypatch: pytest.MonkeyPatch) -> Non
     assert "37  48" in result.output
 
 
+HOSTILE = [
+    ("explain", "1,1,5", "1,1,2", "--stride", "0"),
+    ("explain", "1,1,5", "1,1,2", "--stride", "-1"),
+    ("explain", "1,1,5", "1,1,2", "--stride", "nan"),
+    ("explain", "1,1,5", "1,1,2", "--padding", "9" * 30),
+    ("explain", "1,1,5", "1,1,2", "--dilation", "9" * 5000),
+    ("explain", "1,1,5", "1,1,2", "--groups", "9" * 5000),
+    ("explain", "1,1,5", "1,1,2", "--groups", "9" * 30),
+    ("explain", "1,1,5", "1,1,2", "--dtype", "object"),
+    ("explain", "1,1,5", "1,1,2", "--layout", ""),
+    ("explain", "1,1,5", "1,1,2", "--algorithm", "AUTO"),
+    ("explain", "", "1,1,2"),
+    ("explain", "1,1,5", "x"),
+    ("explain", "1,1,\u0665\u00b2", "1,1,2"),
+    ("explain", "1," * 500 + "1", "1,1,2"),
+    ("explain", "1,1,5"),
+    ("explain", "1,1,5", "1,1,2", "3"),
+    ("example", "--dtype", "int3"),
+    ("example", "--algorithm", "sorcery"),
+    ("check", "--seconds", "nan"),
+    ("check", "--seconds", "-1"),
+    ("check", "--seconds", "soon"),
+    ("check", "--seed", "-1"),
+    ("check", "--seed", "1.5"),
+    ("info", "more"),
+    ("sorcery",),
+    ("--sorcery",),
+]
+
+
+@pytest.mark.parametrize("arguments", HOSTILE, ids=lambda arguments: "_".join(arguments)[:60])
+def test_hostile_arguments_are_refused_in_a_line(arguments: tuple[str, ...]) -> None:
+    result = invoked(*arguments)
+    assert result.exit_code == 2, result.output
+    assert isinstance(result.exception, SystemExit)
+    assert "Error: " in result.output
+    assert "Traceback" not in result.output
+
+
 def test_machine_facts() -> None:
     facts = machine.machine_info()
     text = printed("info")

@@ -95,6 +95,20 @@ def test_a_spoilt_file_is_made_anew(place: Path, content: bytes) -> None:
     assert tuning.remembered("a call", ("direct",)) == "direct"
 
 
+def test_a_file_damaged_inside_is_made_anew(place: Path) -> None:
+    """Its head is right, so that it opens, and fails where it is read or written."""
+    for number in range(200):
+        tuning.remember(f"call {number}", "direct")
+    held = place.read_bytes()
+    for damaged in (held[:4096] + b"?" * (len(held) - 4096), held[:5000]):
+        place.write_bytes(damaged)
+        tuning.forget()
+        assert tuning.remembered("call 100", ("direct",)) is None
+        tuning.remember("call 100", "im2col")
+        tuning.forget()
+        assert tuning.remembered("call 100", ("im2col",)) == "im2col"
+
+
 def test_a_choice_of_no_known_name_is_none(place: Path) -> None:
     tuning.remember("a call", "direct")
     with sqlite3.connect(place) as file:

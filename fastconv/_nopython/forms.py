@@ -23,6 +23,7 @@ from numba import types
 from numba.core.errors import NumbaError, TypingError
 from numba.np.numpy_support import as_dtype
 
+from .. import _sources
 from .._arrays import Array
 
 Form: TypeAlias = Any
@@ -53,8 +54,9 @@ def read(text: str) -> Schema:
 
 
 def key(text: str) -> int:
-    """A hash of a schema's text, the same in every process."""
-    number: int = unpack("q", hashlib.sha256(text.encode()).digest()[:8])[0]
+    """A hash of a schema's text, the same in every process of this version of the package."""
+    told = f"{_sources.HASH} {text}"
+    number: int = unpack("q", hashlib.sha256(told.encode()).digest()[:8])[0]
     return number
 
 

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from math import isnan
 
 import click
 from rich.console import Console
@@ -10,9 +11,24 @@ from rich.table import Table
 from .. import selfcheck
 
 
+def _number(context: click.Context, parameter: click.Parameter, value: float) -> float:
+    """Refuse what is in no range, since nothing is more or less than it: it would never end."""
+    if isnan(value):
+        raise click.BadParameter("nan is no number of seconds")
+    return value
+
+
 @click.command()
-@click.option("--seconds", type=click.FloatRange(0), default=30.0, show_default=True)
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the random convolutions.")
+@click.option(
+    "--seconds", type=click.FloatRange(0), default=30.0, show_default=True, callback=_number
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Of the random convolutions.",
+)
 def check(seconds: float, seed: int) -> None:
     """Test fastconv on this machine: the worked example, random convolutions, threads, fork, GPU.
 

@@ -25,7 +25,10 @@ class Sizes(click.ParamType[tuple[int, ...]]):
         parts = str(value).replace("x", ",").split(",")
         if not all(part.strip().isdecimal() for part in parts):
             self.fail(f"{value!r}: needs whole numbers, as in 8,64,56,56", param, ctx)
-        return tuple(int(part) for part in parts)
+        try:
+            return tuple(int(part) for part in parts)
+        except ValueError as error:  # of more digits than Python reads
+            self.fail(str(error), param, ctx)
 
 
 class Padding(Sizes):

@@ -13,61 +13,23 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import hashlib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 from numba import njit, prange, types
-from numba.core.caching import FunctionCache, NullCache
 from numba.core.ccallback import CFunc
-from numba.core.runtime import rtsys
 
 from fastconv.cpu import simd, threads, workspaces
+from fastconv.cpu.kernel_cache import KernelCache, kept_on_disk
 
 Array: TypeAlias = np.ndarray[Any, Any]
 #: of each stage: its kernel's name, what that was made for, units, and bytes a thread
 Stages: TypeAlias = tuple[tuple[str, dict[str, int], int, int], ...]
 
 _ARGUMENTS = (types.int64,) * 8
-
-
-@functools.cache
-def sources_hash() -> str:
-    """A hash of every source file of the CPU backend."""
-    digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.rglob("*.py")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
-
-
-class _SourceKeyedCache(FunctionCache):  # type: ignore[misc]
-    """Numba's disk cache, keyed by all sources: its own key misses edits in imported files."""
-
-    def _index_key(self, sig: Any, codegen: Any) -> tuple[Any, ...]:
-        return (*super()._index_key(sig, codegen), sources_hash())
-
-    def load_overload(self, sig: Any, target_context: Any) -> Any:
-        # Unlike Numba's own, without `target_context.refresh()`: that imports all that a
-        # compilation may need (0.1 s and more), and a compiled kernel needs only some symbols.
-        rtsys.initialize(target_context)
-        with self._guard_against_spurious_io_errors():
-            return self._load_overload(sig, target_context)
-
-
-def _disk_cache(function: Callable[..., Any]) -> Any:
-    try:
-        return _SourceKeyedCache(function)
-    except RuntimeError:  # nowhere to write
-        return NullCache()
-
-
-def kept_on_disk(function: Any) -> None:
-    """Let a compiled function find its machine code in the disk cache."""
-    function._cache = _disk_cache(function.py_func)
 
 
 @functools.cache
@@ -86,7 +48,7 @@ def entry(function: Any) -> Callable[..., Any]:
 def c_function(function: Callable[..., Any], arguments: tuple[Any, ...], result: Any) -> Any:
     """A function as a C function of these Numba types, compiled or loaded from disk."""
     made: Any = CFunc(function, (arguments, result), locals={}, options={"nopython": True})
-    made._cache = _disk_cache(function)
+    made._cache = KernelCache(function)
     made.compile()
     return made
 

@@ -1,11 +1,11 @@
 """What compiled functions of users know of fastconv: words at fixed places, all of 64 bits.
 
-A user's function that calls fastconv is kept on disk with all that was compiled into it, and may
-meet a later version of this package. So only three things are compiled into it: the name of one
-block of memory, `SYMBOL`; the places there of the addresses of three functions, `FIND`, `RUN` and
-`LARGE`; and the places of what it exchanges with them. Whoever changes any of these gives the block
-another name and leaves one of the old name whose `FIND` refuses: machine code that looks for a name
-that is gone would end the process.
+Three things are compiled into a user's function: the name of one block of memory, `SYMBOL`; the
+places there of the addresses of three functions, `FIND`, `RUN` and `LARGE`; and the places of what
+it exchanges with them. If it is kept on disk, `fastconv.cpu.witness` sees to it that no other
+version of this package loads it: machine code that looks for a name that is gone would end the
+process. Should it be loaded all the same, the words of its calls tell (see `forms.key`), and
+calling it is an error.
 """
 
 SYMBOL = "fastconv_nopython_2"

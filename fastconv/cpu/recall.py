@@ -17,7 +17,8 @@ import numpy as np
 from numba import njit
 
 from fastconv.cpu import simd
-from fastconv.cpu.program import ARRAY_DATA, entry, kept_on_disk
+from fastconv.cpu.kernel_cache import kept_on_disk
+from fastconv.cpu.program import ARRAY_DATA, entry
 
 MOST = 1024  #: calls that are remembered
 

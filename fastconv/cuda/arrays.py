@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import functools
+import operator
 import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from .. import _array_interface as interface
 from .. import _dlpack as dlpack
-from .._host_arrays import check_tensor
+from .._host_arrays import check_tensor, told
 from . import streams
 from .ptx.simulated import Pointer
 
@@ -217,24 +219,25 @@ def _read_interface(array: Any, name: str, ready: Ready) -> DeviceArray:
     described = array.__cuda_array_interface__
     if described.get("mask") is not None:
         raise TypeError(f"{name} must have no mask, got a masked {type(array).__name__}")
-    named = described.get("stream")
+    with told(name, array):
+        said = interface.read(described)
+        if not isinstance(said.data, tuple):
+            raise TypeError("its data is no address")
+        address, read_only = said.data
+        named = described.get("stream")
+        named = None if named is None else operator.index(named)
     if named == 0:
         raise ValueError(
             f"{name} must name a stream that is not 0, which the array interface leaves undefined"
         )
-    kind = _named_kind(described["typestr"], name)
-    address, read_only = described["data"]
-    shape, strides = tuple(described["shape"]), described.get("strides")
-    if strides is None:
-        strides = tuple(step * SIZES[kind] for step in dlpack.c_order(shape))
     return DeviceArray(
         array,
         "",
-        int(address or 0),
-        shape,
-        tuple(strides),
-        kind,
-        streams.device_of(int(address or 0)),
+        address,
+        said.shape,
+        said.strides,
+        _numpy_kind(said.dtype, name),
+        streams.device_of(address),
         named,
         writeable=not read_only,
     )
@@ -245,11 +248,6 @@ def _numpy_kind(dtype: np.dtype[Any], name: str) -> str:
     if not dtype.isnative:
         raise TypeError(f"{name} must be in native byte order, got dtype {dtype.str!r}")
     return _kind(dtype.name, name)
-
-
-@functools.lru_cache(maxsize=64)
-def _named_kind(typestr: str, name: str) -> str:
-    return _numpy_kind(np.dtype(typestr), name)
 
 
 def _kind(dtype: str, name: str) -> str:

@@ -17,7 +17,7 @@ from numba import cuda
 from fastconv.borders import shown
 from fastconv.geometry import ConvGeometry
 
-from .._dlpack import c_order
+from .._array_interface import c_order
 from .indexing import along, divisor, split
 from .planning import Operands, Sizes, Table, Workspace, ceil_div, three
 from .program import Blocks, Step, compiled

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .._arguments import one_of
-from .._dlpack import c_order
+from .._array_interface import c_order
 from ..calls import exact
 from ..geometry import ConvGeometry, forward_geometry
 from ..options import current as settings
@@ -110,7 +110,7 @@ class DeviceCall:
         per_sample = pass_name == samples.PASS
         shape = (g.N, *g.weight_shape) if per_sample else getattr(g, _RESULTS[pass_name])
         self._check_bias(g.C if pass_name == "input_gradient" else g.K)
-        one_of(algorithm, "algorithm", self.algorithms)
+        algorithm = one_of(algorithm, "algorithm", self.algorithms)
         batched = x.ndim == g.rank + 2
         self._check_out(shape if batched else shape[1:])
         strides = self._result_strides(pass_name, shape, x, batched)

@@ -13,7 +13,7 @@ import numpy as np
 from numba import cuda
 
 from .. import _dlpack as dlpack
-from .._dlpack import c_order
+from .._array_interface import c_order
 from . import driver, streams
 from .arrays import SIZES, DeviceArray
 from .ptx.instruction import SIMULATED

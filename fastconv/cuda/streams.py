@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from .._arguments import shown
 from . import driver
 from .ptx.instruction import SIMULATED
 
@@ -46,7 +47,7 @@ def handle_of(stream: Any) -> int | None:
     if SIMULATED and type(stream).__module__.startswith("numba."):
         return 0
     if isinstance(stream, bool) or not hasattr(stream, "__index__"):
-        raise TypeError(f"stream must be {_NEED}, got {stream!r} ({type(stream).__name__})")
+        raise TypeError(f"stream must be {_NEED}, got {shown(stream)} ({type(stream).__name__})")
     return _checked_handle(stream.__index__())
 
 

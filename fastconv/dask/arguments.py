@@ -8,6 +8,7 @@ from typing import Any
 import dask.array as da
 import numpy as np
 
+from fastconv._arguments import shown
 from fastconv._arrays import Array, checked_array, checked_like
 
 
@@ -32,6 +33,20 @@ def chunked(array: object, name: str) -> da.Array:
         )
     checked_array(array._meta, name)
     return array
+
+
+def chunks_of(chunks: Any, shape: tuple[int, ...], dtype: Any) -> Any:
+    """Return the chunks of an array of some shape, in the forms that Dask knows them."""
+    try:
+        made = da.core.normalize_chunks(chunks, shape=shape, dtype=dtype)
+        if any(size < 0 for axis in made for size in axis):
+            raise ValueError("a chunk has no negative size")
+        return made
+    except Exception as error:  # Dask asks the chunks for much, and of much else
+        raise ValueError(
+            f"chunks must be what Dask can cut the shape {shape} into, got {shown(chunks)} "
+            f"({type(chunks).__name__})"
+        ) from error
 
 
 def whole(array: object, name: str) -> da.Array:

@@ -18,7 +18,7 @@ from fastconv.geometry import ConvGeometry, forward_geometry, gradient_geometry
 from fastconv.options import current
 
 from . import tasks
-from .arguments import chunked, no_images, same_dtype, stand_in, whole
+from .arguments import chunked, chunks_of, no_images, same_dtype, stand_in, whole
 from .channels import Cells, dense_cells, grouped_cells
 from .cuts import Range, Read, gradient_read, input_ranges, input_read, lengths, output_ranges
 from .cuts import ranges as ranges_of
@@ -140,7 +140,7 @@ def input_gradient(
     tasks.INPUT[rank - 1](*none, *settings, algorithm=algorithm)
     wanted = None
     if chunks is not None:
-        wanted = da.core.normalize_chunks(chunks, shape=size, dtype=dy.dtype)
+        wanted = chunks_of(chunks, size, dy.dtype)
     if g.groups == 1:
         cells = dense_cells(g, dy.chunks[1], wanted[1] if wanted else w.chunks[1])
     elif wanted:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
-from fastconv._arguments import Pairs, integer, per_axis
-from fastconv._arrays import checked_dtype
+from fastconv._arguments import Pairs, integer, items_of, one_of, per_axis, sequence, shown
+from fastconv._arrays import checked_array, checked_dtype
 from fastconv.geometry import forward_geometry, transposed_geometry
 
 from .operation import Axes, Operation, settings_in_force
@@ -87,12 +87,11 @@ def conv_general_dilated(
     >>> jax.grad(loss)(w).tolist()
     [[[[8.0, 12.0], [20.0, 24.0]]]]
     """
-    x, w = jnp.asarray(lhs), jnp.asarray(rhs)
-    numbers = lax.conv_dimension_numbers(x.shape, w.shape, dimension_numbers)
-    x_axes, w_axes, y_axes = (tuple(axes) for axes in numbers)
+    x, w = _array(lhs, "lhs"), _array(rhs, "rhs")
     rank = x.ndim - 2
     if rank not in (1, 2, 3):
         raise ValueError(f"lhs must have one to three spatial axes, got shape {x.shape}")
+    x_axes, w_axes, y_axes = _axes(x.shape, w.shape, dimension_numbers)
     strides = _integers(window_strides, "window_strides", rank)
     x_steps = _integers(lhs_dilation, "lhs_dilation", rank)
     w_steps = _integers(rhs_dilation, "rhs_dilation", rank)
@@ -101,8 +100,9 @@ def conv_general_dilated(
     spatial = _ordered(x, x_axes)[2:], _ordered(w, w_axes)[2:]
     pads = _pads(padding, *spatial, strides, x_steps, w_steps)
     groups = integer(feature_group_count, "feature_group_count", 1)
-    if integer(batch_group_count, "batch_group_count", 1) > 1:
-        x, groups = _batch_groups(x, x_axes, batch_group_count, groups)
+    batch_groups = integer(batch_group_count, "batch_group_count", 1)
+    if batch_groups > 1:
+        x, groups = _batch_groups(x, x_axes, batch_groups, groups)
     if max(x_steps) > 1 and max(strides) == 1:
         y = _transposed(x, w, (x_axes, w_axes, y_axes), x_steps, pads, w_steps, groups)
     else:
@@ -114,17 +114,52 @@ def conv_general_dilated(
     return y if result_dtype is None else y.astype(result_dtype)
 
 
+def _array(value: Any, name: str) -> Any:
+    """An array of JAX's, or of NumPy's as one."""
+    if not (isinstance(value, jax.Array) or type(value) in (np.ndarray, np.memmap)):
+        raise TypeError(f"{name} must be a jax.Array or a numpy.ndarray, got {_kind(value)}")
+    if isinstance(value, np.ndarray):
+        checked_array(value, name)  # JAX makes others of some dtypes
+    return jnp.asarray(value)
+
+
+def _axes(x_shape: Ints, w_shape: Ints, numbers: Any) -> tuple[Axes, Axes, Axes]:
+    if len(w_shape) != len(x_shape):
+        raise ValueError(f"rhs must have the axes of lhs, of shape {x_shape}, got shape {w_shape}")
+    try:
+        x, w, y = lax.conv_dimension_numbers(x_shape, w_shape, numbers)
+        return tuple(x), tuple(w), tuple(y)
+    except Exception as error:  # JAX looks at letters one by one
+        raise ValueError(
+            "dimension_numbers must be None, three strings such as ('NCHW', 'OIHW', 'NCHW') or "
+            f"ConvDimensionNumbers, got {shown(numbers)} ({_kind(numbers)})"
+        ) from error
+
+
 def _integers(value: Sequence[int] | None, name: str, rank: int) -> tuple[int, ...]:
     if value is None:
         return (1,) * rank
-    return per_axis(tuple(value), name, rank, 1, broadcast=False)
+    return per_axis(sequence(value, name), name, rank, 1, broadcast=False)
 
 
 def _check_precision(precision: Any) -> None:
     """Refuse what is no precision of JAX's; the sums here are exact enough for any."""
-    for one in precision if isinstance(precision, (tuple, list)) else (precision,):
-        if one is not None and not isinstance(one, (lax.DotAlgorithm, lax.DotAlgorithmPreset)):
+    items = items_of(precision)
+    if items is not None and len(items) != 2:
+        raise ValueError(f"precision must be one, or a pair of them, got {shown(precision)}")
+    for one in (precision,) if items is None else items:
+        if one is None or isinstance(one, (lax.DotAlgorithm, lax.DotAlgorithmPreset)):
+            continue
+        try:
             lax.Precision(one)
+        except Exception as error:
+            raise ValueError(
+                f"precision must be one that JAX knows, got {shown(one)} ({_kind(one)})"
+            ) from error
+
+
+def _kind(value: Any) -> str:
+    return type(value).__name__
 
 
 def _in_one_dtype(x: Any, w: Any, preferred: Any) -> tuple[Any, Any, Any]:
@@ -134,10 +169,10 @@ def _in_one_dtype(x: Any, w: Any, preferred: Any) -> tuple[Any, Any, Any]:
             f"rhs must have the dtype of lhs, {x.dtype}, got {w.dtype}: "
             f"convert it, for example with rhs.astype(lhs.dtype)"
         )
-    checked_dtype(x.dtype)
+    checked_dtype(x.dtype, "lhs")
     if preferred is None:
         return x, w, None
-    wanted = jax.dtypes.canonicalize_dtype(preferred)
+    wanted = jax.dtypes.canonicalize_dtype(checked_dtype(preferred, "preferred_element_type"))
     wide = jnp.promote_types(x.dtype, wanted)
     return x.astype(wide), w.astype(wide), None if wide == wanted else wanted
 
@@ -146,11 +181,17 @@ def _pads(
     padding: Any, x_size: Ints, w_size: Ints, strides: Ints, x_steps: Ints, w_steps: Ints
 ) -> Pairs:
     """The padding of each axis, as JAX reads it."""
-    if not isinstance(padding, str):
-        pairs = tuple((operator.index(low), operator.index(high)) for low, high in padding)
-        if len(pairs) != len(x_size):
-            raise ValueError(f"padding must be {len(x_size)} (low, high) pairs, got {padding!r}")
-        return pairs
+    items = items_of(padding)
+    if items is not None:
+        pairs = [items_of(item) or () for item in items]
+        if len(pairs) != len(x_size) or any(len(pair) != 2 for pair in pairs):
+            need = f"{len(x_size)} (low, high) pairs"
+            raise ValueError(f"padding must be {need}, got {shown(padding)}")
+        least, need = -(2**62), "(low, high) pairs of integers"
+        low_high = (tuple(integer(n, "padding", least, need) for n in pair) for pair in pairs)
+        return tuple((low, high) for low, high in low_high)
+    name = str.upper(padding) if issubclass(type(padding), str) else padding
+    padding = one_of(name, "padding", ("SAME", "SAME_LOWER", "VALID"))
     if max(x_steps) > 1:
         raise ValueError(f"padding must be (low, high) pairs with lhs_dilation, got {padding!r}")
     reach = [(size - 1) * step + 1 for size, step in zip(w_size, w_steps, strict=True)]

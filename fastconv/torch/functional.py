@@ -10,10 +10,14 @@ from typing import Any
 import torch
 from torch.nn.functional import pad
 
-from .._arguments import Ints, Padding, Pads, per_axis
+from .._arguments import Ints, Padding, Pads, one_of, per_axis
+from ..dispatch import ALGORITHMS
 from ..geometry import ConvGeometry
 from . import sizes
+from .operators import FASTEST
 from .passes import passes
+
+_ALGORITHMS = (FASTEST, *ALGORITHMS)
 
 
 def conv1d(
@@ -118,6 +122,7 @@ def conv(
 ) -> Any:
     """Return a convolution over ``rank`` axes."""
     x, w, b = _cast(input, weight, bias)
+    algorithm = one_of(algorithm, "algorithm", _ALGORITHMS)
     g = sizes.forward(rank, x, w, stride, padding, dilation, groups)
     batched = x.ndim == rank + 2
     images = x if batched else x.unsqueeze(0)
@@ -220,6 +225,7 @@ def conv_transpose(
 ) -> Any:
     """Return a transposed convolution over ``rank`` axes: the input gradient of an ordinary one."""
     x, w, b = _cast(input, weight, bias)
+    algorithm = one_of(algorithm, "algorithm", _ALGORITHMS)
     g = sizes.transposed(rank, x, w, stride, padding, output_padding, groups, dilation)
     batched = x.ndim == rank + 2
     images = x if batched else x.unsqueeze(0)
@@ -267,10 +273,16 @@ def _row(bias: Any, input: Any, g: ConvGeometry) -> Any:
     return bias.reshape(-1, *(1,) * g.rank)
 
 
-def _cast(input: Any, *others: Any) -> tuple[Any, ...]:
-    """Operands as torch.autocast wants them: in its dtype, but for those of 64 bits."""
+def _cast(input: Any, weight: Any, bias: Any) -> tuple[Any, ...]:
+    """Operands, which are tensors, as torch.autocast wants them: in its dtype, but for 64 bits."""
+    operands = input, weight, bias
+    for name, tensor in zip(("input", "weight", "bias"), operands, strict=True):
+        if not (isinstance(tensor, torch.Tensor) or (name == "bias" and tensor is None)):
+            raise TypeError(
+                f"{name} must be a torch.Tensor, got {type(tensor).__name__}: convert it, "
+                f"for example with torch.as_tensor({name})"
+            )
     place = input.device.type
-    operands = (input, *others)
     if not torch.is_autocast_enabled(place):
         return operands
     kind = torch.get_autocast_dtype(place)

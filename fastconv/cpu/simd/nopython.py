@@ -19,6 +19,7 @@ from fastconv.cpu import protocol
 from fastconv.cpu.simd.emit import I64, as_pointer
 from fastconv.cpu.simd.memory import word
 from fastconv.cpu.simd.shared import called_at, caller, external, text_at
+from fastconv.cpu.witness import WITNESS
 
 _LINE = 64  # bytes of a cache line: results start on one
 
@@ -38,6 +39,9 @@ def entry_call(schema: str, key: int, result: types.Type | None) -> Any:
         returned = result or arrays[3]
 
         def codegen(context, b, signature, args):
+            constants = context.environment.consts
+            if not any(constant is WITNESS for constant in constants):
+                constants.append(WITNESS)
             refused = context.get_function(refuse, refusal)
 
             def check(wrong: ir.Value) -> None:
