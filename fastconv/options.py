@@ -66,11 +66,13 @@ def options(
     winograd : bool, optional
         Whether ``algorithm="auto"`` may choose what rounds more coarsely. Winograd's algorithm
         is two to three times as fast on 3x3 kernels, up to twice on others of two to five taps
-        a stride phase, and errs by up to 12 eps of the sum over channels of ``max |x|`` times
-        the sum of ``|w|``, on normal numbers by about one. The FFT is up
-        to seven times as fast on large kernels of few channels (through SciPy, where that is
-        installed), errs by eps of what normal numbers add up to, and lets NaN and infinity
-        spoil all results nearby. Small convolutions use neither. Outside any block: True.
+        a stride phase, errs by up to 100 eps of the sum over channels of ``max |x|`` times the
+        sum of ``|w|`` (by about one on normal numbers, by more than ten only where channels
+        repeat one another), and lets NaN and infinity spoil the tiles of up to 5x5 results
+        that read them. The FFT is up to seven times as fast on
+        large kernels of few channels (through SciPy, where that is installed), errs by eps of
+        what normal numbers add up to, and lets NaN and infinity spoil all results nearby.
+        Small convolutions use neither. Outside any block: True.
     tf32 : bool, optional
         Whether convolutions of float32 device arrays may round their factors to TF32,
         10 bits of fraction for float32's 23, and so use the GPU's tensor cores. Sums are

@@ -110,6 +110,17 @@ def compute(
     return getattr(fastconv, f"{name}_input")(case.input_shape, a, b, *case.how, **keywords)
 
 
+def able(case: Case, which: str, algorithm: str, layout: str = "channels_first") -> bool:
+    """Whether an algorithm does not refuse a pass of floating-point numbers."""
+    how = dict(zip(("stride", "padding", "dilation", "groups"), case.how, strict=True))
+    how |= {"direction": which, "layout": "NHWC" if layout == "channels_last" else "NCHW"}
+    try:
+        fastconv.explain(case.input_shape, case.weight_shape, **how, algorithm=algorithm)
+    except ValueError:
+        return False
+    return True
+
+
 @lru_cache(maxsize=64)
 def solved(case: Case, which: str) -> tuple[tuple[Array, ...], Array]:
     """Return the operands of a pass and the oracle's exact result, computed once."""

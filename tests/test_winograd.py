@@ -7,6 +7,8 @@ import pytest
 from arrays import DTYPES, LAYOUTS, VIEWS, Arena, Array
 from cases import PASSES, Case, compute, operands, oracle, result_shape, simple
 from covering import pairwise
+from magnitudes import magnitude
+from reals import DRAWS
 
 import fastconv
 from fastconv.cpu.winograd import BOUND
@@ -88,29 +90,6 @@ GRID = [
 ]
 
 
-def magnitude(case: Case, which: str, given: tuple[Array, ...]) -> float:
-    """The most that products of one factor's largest elements and all of the other's add up to."""
-    first, second, *bias = (np.abs(values.astype("float64")) for values in given)
-    axes = tuple(range(2, 2 + case.rank))
-    if which == "forward":
-        pairs = zip(
-            _groups(first.max(axes), case, 1), _groups(second.sum(axes), case, 0), strict=True
-        )
-        largest = max((x @ w.T).max() for x, w in pairs)
-    elif which == "input_gradient":
-        pairs = zip(
-            _groups(second.max(axes), case, 1), _groups(first.sum(axes), case, 0), strict=True
-        )
-        largest = max((dy @ w).max() for dy, w in pairs)
-    else:
-        largest = (first.max(axes).T @ second.sum(axes)).max()
-    return float(largest + (bias[0].max() if bias else 0))
-
-
-def _groups(values: Array, case: Case, axis: int) -> list[Array]:
-    return np.split(values, case.groups, axis)
-
-
 def bound(case: Case, which: str, given: tuple[Array, ...], dtype: str) -> float:
     """The most that a result may be off."""
     return BOUND * float(np.finfo(dtype).eps) * magnitude(case, which, given)
@@ -150,21 +129,6 @@ LARGE = {
     "5x5, stride 2": simple(3, 40, 34, (33, 22), (5, 5), stride=2, pad=1),
     "dilated": simple(2, 33, 40, (25, 26), (3, 3), pad=6, dilation=6),
     "five points": simple(3, 72, 40, (9, 9), (3, 3), pad=1),
-}
-
-
-def _normal(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
-    return rng.standard_normal(shape)
-
-
-DRAWS = {
-    "normal": _normal,
-    "large mean": lambda rng, shape: 100 + _normal(rng, shape),
-    "ReLU-like": lambda rng, shape: np.maximum(_normal(rng, shape), 0),
-    "wide range": lambda rng, shape: _normal(rng, shape) * 10 ** rng.uniform(-6, 6, shape),
-    "a few outliers": lambda rng, shape: (
-        np.where(rng.random(shape) < 0.01, 1e4, 1) * rng.random(shape)
-    ),
 }
 
 
@@ -208,7 +172,7 @@ def test_any_strides(which: str, view: str) -> None:
 @pytest.mark.parametrize("case", LARGE.values(), ids=LARGE)
 def test_threads_do_not_change_a_bit(case: Case, which: str) -> None:
     rng = np.random.default_rng(4)
-    given = [_normal(rng, a.shape).astype("float32") for a in operands(case, which)]
+    given = [DRAWS["normal"](rng, a.shape).astype("float32") for a in operands(case, which)]
     results = []
     for threads in (1, 2, 5):
         with fastconv.options(threads=threads):
@@ -246,22 +210,3 @@ def test_auto_takes_it_for_large_layers_unless_forbidden(which: str) -> None:
         assert fastconv.explain(*shapes, padding=1, direction=which).algorithm == "direct"
         np.testing.assert_array_equal(compute(case, which, *given), oracle(case, which, *given))
     np.testing.assert_array_equal(compute(case, which, *given), first)
-
-
-@pytest.mark.parametrize("which", PASSES)
-def test_nan_reaches_its_neighbours_and_no_other_tile(which: str) -> None:
-    """A tile shares all it reads: NaN in one element spoils that tile's outputs, no others."""
-    case = simple(2, 17, 18, (16, 16), (3, 3), pad=1)
-    first, second = (values.astype("float32") for values in operands(case, which))
-    spoilt = second if which == "input_gradient" else first
-    spoilt[1, 3, 9, 6] = np.nan
-    result = compute(case, which, first, second, algorithm="winograd")
-    exact = oracle(case, which, first, second)
-    assert np.isnan(result[np.isnan(exact)]).all()
-    if which == "weight_gradient":
-        assert not np.isnan(np.delete(result, 3, axis=1)).any()
-    else:
-        assert not np.isnan(result[0]).any()
-        rows, columns = np.nonzero(np.isnan(result[1]).all(axis=0))
-        assert (rows.min(), rows.max()) == (8, 11)
-        assert (columns.min(), columns.max()) == (4, 7)

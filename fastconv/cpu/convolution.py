@@ -7,7 +7,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import NamedTuple, Protocol
 
-from fastconv.cpu import simd, threads
+from fastconv.cpu import not_finite, simd, threads
 from fastconv.cpu.operands import Operands
 from fastconv.cpu.program import Array, Program, Stages, Step
 from fastconv.cpu.views import Workspace
@@ -108,9 +108,31 @@ def plan_steps(
     make = module.weight_gradient if pass_name == "weight_gradient" else module.correlate
     low, moves = subsampled(low)
     seen = zip(arrays.x[2:], moves, strict=True)
-    arrays = arrays._replace(x=(*arrays.x[:2], *(stride * move for stride, move in seen)))
-    made: list[Step] | Runnable = make(low, arrays, space, space.slots)
+    near = arrays._replace(x=(*arrays.x[:2], *(stride * move for stride, move in seen)))
+    made: list[Step] | Runnable = make(low, near, space, space.slots)
+    if isinstance(made, list) and algorithm not in _COARSE and arrays.bits != simd.INT64:
+        skips = getattr(module, "skips_padding", None)
+        multiplies = low.needs_padding and not (skips and skips(low, arrays))
+        made = [*made, *_mending(pass_name, g, low, arrays, space, multiplies)]
     return Made(algorithm, made, low.multiply_adds)
+
+
+def _mending(
+    pass_name: str, g: ConvGeometry, low: Lowered, arrays: Operands, space: Workspace,
+    multiplies: bool,
+) -> list[Step]:  # fmt: skip
+    """The steps that set right what is made of padding beside numbers that are not finite.
+
+    ``multiplies``: the algorithm makes products with its zeros.
+    """
+    if pass_name == "input_gradient":
+        return not_finite.mend_results(low, arrays, space, True) if multiplies else []
+    whole = lower_forward(g)
+    if multiplies or not whole.needs_padding:
+        return []
+    if pass_name == "weight_gradient":
+        return not_finite.mend_weights(whole, arrays, space)
+    return not_finite.mend_results(whole, arrays, space, False)
 
 
 def is_small(multiply_adds: int) -> bool:

@@ -49,6 +49,11 @@ def cycles(pass_name: str, low: Lowered, arrays: Operands) -> float:
     return (0.5 if low.source_channels == 1 else 0.68) * best_tile(low, arrays).cycles
 
 
+def skips_padding(low: Lowered, arrays: Operands) -> bool:
+    """Whether products with zeros of padding are left out."""
+    return best_tile(low, arrays).lanes == OPEN
+
+
 def correlate(low: Lowered, arrays: Operands, space: Workspace, threads: int) -> list[Step]:
     """The steps of a forward pass or an input gradient."""
     tile = best_tile(low, arrays)

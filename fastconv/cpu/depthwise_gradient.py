@@ -136,6 +136,11 @@ def cycles(pass_name: str, low: Lowered, arrays: Operands) -> float:
     return 0.5 * best_tile(low, arrays).cycles + (0 if lies else _SPREAD * elements)
 
 
+def skips_padding(low: Lowered, arrays: Operands) -> bool:
+    """Whether products with zeros of padding are left out."""
+    return best_tile(low, arrays).lanes == OPEN
+
+
 def weight_gradient(low: Lowered, arrays: Operands, space: Workspace, threads: int) -> list[Step]:
     """The steps of a weight gradient; ``low`` is the forward pass, ``arrays.w`` is dy."""
     tile = best_tile(low, arrays)

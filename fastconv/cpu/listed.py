@@ -30,6 +30,11 @@ def refusal(pass_name: str, low: Lowered, arrays: Operands) -> str | None:
     return None if results <= MOST else f"is for up to {MOST} results, and this pass has {results}"
 
 
+def skips_padding(low: Lowered, arrays: Operands) -> bool:
+    """Whether products with zeros of padding are left out."""
+    return True
+
+
 def correlate(low: Lowered, arrays: Operands, space: Workspace, threads: int) -> list[Step]:
     """The step of a forward pass or an input gradient."""
     x, w, y = _products(low, arrays.x, arrays.w, arrays.y)
