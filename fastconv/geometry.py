@@ -7,6 +7,7 @@ one needs no further check.
 
 from dataclasses import dataclass, replace
 from math import prod
+from typing import NamedTuple
 
 from . import borders
 from ._arguments import (
@@ -20,7 +21,7 @@ from ._arguments import (
     shown,
 )
 
-_ITEM_BYTES = 8  # of the widest dtype: arrays are held below 2**63 bytes
+_ITEM_BYTES = 16  # of the widest dtype, complex128: arrays are held below 2**63 bytes
 
 
 def output_size(
@@ -254,8 +255,7 @@ def fold_geometry(
     return g
 
 
-@dataclass(frozen=True, slots=True)
-class _Read:
+class _Read(NamedTuple):
     """What a forward and a transposed convolution read alike from their arguments."""
 
     N: int
@@ -304,7 +304,7 @@ def _split_shape(shape: tuple[int, ...], rank: int, name: str) -> tuple[int, int
 
 
 def _axes(leading: str, rank: int) -> str:
-    return f"({leading}, {', '.join('DHW'[3 - rank :])})"
+    return f"({leading}, {', '.join('DHW'[-rank:])})"
 
 
 def _check_grad_output(shape: tuple[int, ...], expected: tuple[int, ...]) -> None:

@@ -82,6 +82,13 @@ def test_forward_geometry_holds_every_size() -> None:
     assert g.flops == 2 * (2 * 4 * 5 * 4) * (3 * 3 * 2)
 
 
+def test_padded_is_the_convolution_of_the_padded_image() -> None:
+    window = (2, 1), ((1, 0), (2, 3)), (1, 3), 2, 2
+    g = forward_geometry((2, 6, 9, 7), (4, 3, 3, 2), *window, padding_mode="reflect")
+    assert g.padded == forward_geometry((2, 6, 10, 12), (4, 3, 3, 2), (2, 1), 0, (1, 3), 2, 2)
+    assert g.padded.output == g.output
+
+
 def test_geometry_is_a_key() -> None:
     def make(stride: object) -> ConvGeometry:
         return forward_geometry((1, 1, 5), (1, 1, 3), stride, 0, 1, 1, 1)
@@ -113,6 +120,13 @@ def test_forms_of_padding(padding: object, before: tuple[int, int], after: tuple
     assert (g.pad_before, g.pad_after) == (before, after)
 
 
+def test_names_made_at_run_time() -> None:
+    valid, zeros = "".join(("val", "id")), "".join(("zer", "os"))
+    for mode in ("zeros", zeros):
+        assert forward_geometry((1, 1, 9), (1, 1, 4), 2, valid, 1, 1, 1, padding_mode=mode).N == 1
+        assert transposed_geometry((1, 1, 9), (1, 1, 4), 1, 0, 0, 1, 1, 1, mode).input == (12,)
+
+
 def test_input_without_a_batch_axis_is_one_image() -> None:
     batched = forward_geometry((1, 2, 5, 5), (3, 2, 3, 3), 1, 0, 1, 1, 2)
     assert forward_geometry((2, 5, 5), (3, 2, 3, 3), 1, 0, 1, 1, 2) == batched
@@ -124,6 +138,8 @@ def test_an_empty_batch_may_have_empty_images() -> None:
     assert g.flops == 0
     assert transposed_geometry((0, 2, 0), (2, 3, 3), 1, 0, 0, 1, 1, 1).input_shape == (0, 3, 2)
     assert transposed_geometry((0, 2, 1), (2, 3, 2), 1, 1, 0, 1, 1, 1).input_shape == (0, 3, 0)
+    assert transposed_geometry((0, 2, 4), (2, 3, 2), 1, 0, 5, 1, 1, 1).input_shape == (0, 3, 10)
+    assert fold_geometry((0, 9, 324), 20, 3, 1, 0, 1).input_shape == (0, 1, 20, 20)
 
 
 def test_transposed_geometry_is_the_matching_convolution() -> None:
@@ -174,6 +190,14 @@ def test_sizes_past_64_bits(
     stride = 2**30 if padding else 1
     with pytest.raises(ValueError, match=rf"^{named} must take less than 2\*\*63 bytes"):
         forward_geometry(input_shape, weight_shape, stride, padding, 1, 1, 1)
+
+
+def test_the_largest_array_is_one_of_complex_numbers() -> None:
+    largest = 2**63 // np.dtype(np.complex128).itemsize - 1
+    g = forward_geometry((1, 1, largest - 1), (1, 1, 1), largest, ((0, 1),), 1, 1, 1)
+    assert g.padded.input == (largest,)
+    with pytest.raises(ValueError, match="padded input must take less than"):
+        forward_geometry((1, 1, largest - 1), (1, 1, 1), largest, ((1, 1),), 1, 1, 1)
 
 
 def test_steps_near_64_bits_are_exact() -> None:

@@ -32,6 +32,11 @@ def input_grad(**changes: Any) -> Any:
     return fastconv.conv2d_input(**arguments)
 
 
+def weight_grad1d(**changes: Any) -> Any:
+    arguments = {"input": X[:, :, 0], "weight_size": (3, 2, 3), "grad_output": DY[:, :, 0]}
+    return fastconv.conv1d_weight(**{**arguments, **changes})
+
+
 def backward(**changes: Any) -> Any:
     arguments = {
         "grad_output": DY,
@@ -131,6 +136,7 @@ REFUSED: list[tuple[Callable[..., Any], dict[str, Any], type[Exception], str]] =
     (conv, {"input": X[None]}, ValueError, r"got shape \(1, 1, 2, 5, 5\)"),
     (conv1d, {"input": X}, ValueError, r"input must be 3-D \(N, C, W\) or 2-D \(C, W\)"),
     (conv, {"weight": W[0]}, ValueError, r"weight must be 4-D .*, got shape \(2, 3, 3\)"),
+    (conv, {"weight": W[None]}, ValueError, r"weight must be 4-D .*, got shape \(1, 3, 2, 3, 3\)"),
     (
         conv,
         {"weight": np.ones((3, 4, 3, 3))},
@@ -149,6 +155,13 @@ REFUSED: list[tuple[Callable[..., Any], dict[str, Any], type[Exception], str]] =
         r"weight must fit into the padded input: the kernel spans \(6, 3\) and the padded "
         r"sizes are \(5, 5\)",
     ),
+    (
+        conv,
+        {"weight": np.ones((3, 2, 9, 3)), "padding": ((1, 2), (0, 1))},
+        ValueError,
+        r"the kernel spans \(9, 3\) and the padded sizes are \(8, 6\)",
+    ),
+    (conv1d, {"weight": W[0, :, 0]}, ValueError, "weight must be 3-D for 1 spatial axes, got"),
     (conv, {"dilation": 3}, ValueError, r"the kernel spans \(7, 7\)"),
     (
         conv,
@@ -226,6 +239,12 @@ REFUSED: list[tuple[Callable[..., Any], dict[str, Any], type[Exception], str]] =
         TypeError,
         r"padding must be integers or \(before, after\) pairs, got 'same': only conv1d",
     ),
+    (
+        transpose,
+        {"padding_mode": "reflect"},
+        ValueError,
+        "padding_mode must be 'zeros' for a transposed convolution, got 'reflect'",
+    ),
     (transpose, {"padding": 4}, ValueError, r"padding must leave an output .*, got \(-1, -1\)"),
     (weight_grad, {"padding": "valid"}, TypeError, "padding must be integers"),
     (input_grad, {"padding": "same"}, TypeError, "padding must be integers"),
@@ -237,6 +256,7 @@ REFUSED: list[tuple[Callable[..., Any], dict[str, Any], type[Exception], str]] =
         r"output_padding must be smaller than stride or dilation, that is less than \(1, 1\) "
         r"per axis, got \(1, 1\)",
     ),
+    (transpose, {"output_padding": 3}, ValueError, "output_padding must be smaller than stride"),
     (transpose, {"output_padding": -1}, ValueError, "output_padding must be at least 0, got -1"),
     (transpose, {"output_padding": 0.0}, TypeError, r"output_padding must be .*, got 0.0"),
     (
@@ -283,6 +303,13 @@ REFUSED: list[tuple[Callable[..., Any], dict[str, Any], type[Exception], str]] =
         ValueError,
         r"input must be 4-D \(N, C, H, W\) with its batch axis, got shape \(2, 5, 5\)",
     ),
+    (
+        weight_grad1d,
+        {"input": X[0, :, 0]},
+        ValueError,
+        r"input must be 3-D \(N, C, W\) with its batch axis, got shape \(2, 5\)",
+    ),
+    (weight_grad, {"input": X[None]}, ValueError, "input must be 4-D .* with its batch axis"),
     (
         input_grad,
         {"input_size": (5, 5)},
@@ -347,6 +374,7 @@ REFUSED: list[tuple[Callable[..., Any], dict[str, Any], type[Exception], str]] =
     ),
     (unfold, {"kernel_size": 3.0}, TypeError, "kernel_size must be .*, got 3.0"),
     (unfold, {"stride": (1,)}, ValueError, r"stride must be .* 2 integers, got \(1,\)"),
+    (unfold, {"dilation": (1,)}, ValueError, r"dilation must be .* 2 integers, got \(1,\)"),
     (unfold, {"dilation": 0}, ValueError, "dilation must be at least 1, got 0"),
     (unfold, {"padding": (1,)}, ValueError, r"padding must be .* 2 integers, got \(1,\)"),
     (unfold, {"padding": "same"}, TypeError, "padding must be integers"),
@@ -365,8 +393,21 @@ REFUSED: list[tuple[Callable[..., Any], dict[str, Any], type[Exception], str]] =
         ValueError,
         r"input must have 9 columns, one for each of the \(3, 3\) kernel positions, got shape",
     ),
+    (
+        fold,
+        {"input": np.ones((1, 18, 10))},
+        ValueError,
+        r"input must have 9 columns, .* got shape \(1, 18, 10\)",
+    ),
     (fold, {"input": COLUMNS[0, 0]}, ValueError, r"input must be \(C \* R \* S, L\) or"),
-    (fold, {"input": COLUMNS[:, :0]}, ValueError, "no empty axis but N"),
+    (
+        fold,
+        {"input": COLUMNS[:, :0]},
+        ValueError,
+        r"input must be .*, L\) with no empty axis but N",
+    ),
+    (fold, {"input": COLUMNS[..., :0]}, ValueError, r"input must be .*, L\) with no empty axis"),
+    (fold, {"input": COLUMNS[:, :17], "kernel_size": (3,)}, ValueError, "kernel_size must be .* 2"),
     # out and algorithm
     (conv, {"out": [1.0]}, TypeError, "out must be a numpy.ndarray or .*, got list"),
     (conv, {"out": DY.astype("f4")}, TypeError, "out must have the dtype of input, float64, got"),
@@ -425,7 +466,8 @@ def test_refused(
 
 
 @pytest.mark.parametrize(
-    "call", [conv, transpose, weight_grad, input_grad, backward, unfold, fold, conv1d]
+    "call",
+    [conv, transpose, weight_grad, weight_grad1d, input_grad, backward, unfold, fold, conv1d],
 )
 def test_the_calls_are_accepted_as_they_stand(call: Callable[..., Any]) -> None:
     call()
