@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from .cpu import simd
+from .cpu.always import njit
 from .cpu.planning import column_tile
 
 VECTORS = 2  # of a tile's rows

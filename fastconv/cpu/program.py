@@ -21,12 +21,13 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
-from numba import njit, prange, types
+from numba import prange, types
 from numba.core.caching import FunctionCache, NullCache
 from numba.core.ccallback import CFunc
 from numba.core.runtime import rtsys
 
 from fastconv.cpu import simd, threads, workspaces
+from fastconv.cpu.always import compiling, njit
 
 Array: TypeAlias = np.ndarray[Any, Any]
 #: of each stage: its kernel's name, what that was made for, units, and bytes a thread
@@ -87,7 +88,8 @@ def c_function(function: Callable[..., Any], arguments: tuple[Any, ...], result:
     """A function as a C function of these Numba types, compiled or loaded from disk."""
     made: Any = CFunc(function, (arguments, result), locals={}, options={"nopython": True})
     made._cache = _disk_cache(function)
-    made.compile()
+    with compiling():
+        made.compile()
     return made
 
 
