@@ -8,12 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import DTypeLike
 
 from ._arguments import integer
 from ._arrays import checked_dtype
 from .cpu import simd
+from .cpu.always import njit
 from .cpu.planning import column_tile
 
 VECTORS = 2  # of a tile's rows

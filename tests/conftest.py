@@ -8,24 +8,62 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import instruction_sets
 import pytest
+from arrays import Arena
+from hypothesis import settings
+from sampling import Sample
 
 _ROOT = Path(__file__).resolve().parent.parent
-_KEPT = 3
+_KEPT = 4
 # More would mostly compile the same kernels at the same time.
 _MOST_WORKERS = 8
 _workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 0))  # in one of them, how many there are
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("fastconv")
+    group.addoption(
+        "--isa",
+        choices=instruction_sets.NAMES,
+        default=instruction_sets.NATIVE,
+        help="hold the kernels of the CPU to an instruction set",
+    )
+    group.addoption(
+        "--sample",
+        action="store_true",
+        help="of the tests that compute passes, a few that cover their parameters",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.option.sample:
+        config.pluginmanager.register(Sample())
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Say in the environment how Numba is to compile; choose how many processes run the tests."""
+    assert "numba" not in sys.modules, "Numba reads its variables when it is imported"
+    if _workers:  # in the environment of the process that started it
+        _share_cores()
+        return
+    held = config.option.isa
+    if lacking := instruction_sets.missing(held):
+        raise pytest.UsageError(f"--isa {held}: this processor lacks {', '.join(lacking)}")
+    os.environ.update(instruction_sets.variables(held))
+    _use_kernel_cache(held)
+    _spread(config)
+
+
+def _spread(config: pytest.Config) -> None:
     """Run the whole suite on all cores, and what is named on the command line in this process.
 
     Each core works through neighbouring tests, which share kernels; one that is done takes half of
     what another has left. Any ``-n`` goes before: ``-n0`` for one process, ``-n4`` for four.
     """
     option = config.option
-    if _workers or not config.pluginmanager.hasplugin("xdist"):
+    if not config.pluginmanager.hasplugin("xdist"):
         return
     if config.args_source is pytest.Config.ArgsSource.TESTPATHS and option.numprocesses is None:
         option.numprocesses = "auto"
@@ -47,14 +85,15 @@ def _sources_hash() -> str:
     return digest.hexdigest()[:16]
 
 
-def _use_kernel_cache() -> None:
-    """Give Numba a cache folder of this version of the sources, shared with child processes.
+def _use_kernel_cache(held: str) -> None:
+    """Give Numba a cache folder of these sources and this instruction set, for children too.
 
     Numba looks for changes in a kernel's own file only, so a kernel would stay as it was when
     the file of its intrinsics changed.
     """
     caches = _ROOT / ".pytest_cache" / "kernels"
-    current = caches / _sources_hash()
+    native = held == instruction_sets.NATIVE
+    current = caches / (_sources_hash() + ("" if native else f"-{held}"))
     current.mkdir(parents=True, exist_ok=True)
     os.utime(current)
     newest_first = sorted(caches.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
@@ -63,22 +102,12 @@ def _use_kernel_cache() -> None:
     os.environ["NUMBA_CACHE_DIR"] = str(current)
 
 
-# Numba reads its variables when it is imported, so this cannot wait for a fixture.
-assert "numba" not in sys.modules, "conftest.py must run before Numba is imported"
-if _workers:
-    _share_cores()  # and the cache of the process that started them
-else:
-    _use_kernel_cache()
-
-from arrays import Arena  # noqa: E402
-from hypothesis import settings  # noqa: E402
-
 # Compiling makes objects by the million, no garbage: looking for it took a tenth of the time.
 gc.freeze()
 gc.set_threshold(50_000, 20, 100)
 
 # `pytest --hypothesis-profile nightly` draws many more, and other ones each time.
-settings.register_profile("ci", max_examples=150, deadline=None, derandomize=True, database=None)
+settings.register_profile("ci", max_examples=60, deadline=None, derandomize=True, database=None)
 settings.register_profile("nightly", max_examples=5000, deadline=None)
 settings.load_profile("ci")
 

@@ -83,7 +83,9 @@ def settings() -> tuple[list[Setting], list[Setting]]:
         "layout": LAYOUTS,
         "algorithm": ALGORITHMS,
     }
-    few = [Setting(**row) for row in pairwise(factors, _worth_it)]
+    # Geometry is in the tables; what elements are and where they lie, in how they are fetched.
+    apart = (("kind", "name"), ("layout", "name"))
+    few = [Setting(**row) for row in pairwise(factors, _worth_it, apart=apart, candidates=40)]
     many = []
     for i, name in enumerate(CASES):
         for j, which in enumerate(PASSES):

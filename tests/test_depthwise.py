@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 from arrays import DTYPES, LAYOUTS, VIEWS, Arena
-from cases import PASSES, Case, compute, operands, oracle, result_shape, simple, solved
-from covering import pairwise
+from cases import APART, PASSES, Case, compute, operands, oracle, result_shape, simple, solved
+from covering import graded
 
 import fastconv
 
@@ -46,8 +46,11 @@ def _allowed(row: dict[str, Any]) -> bool:
 
 
 GRID = [
-    pytest.param(_case(row), *row["memory"], id=f"{_case(row)}-{'-'.join(row['memory'])}")
-    for row in pairwise(_SETTINGS, _allowed)
+    pytest.param(
+        _case(row), *row["memory"], id=f"{_case(row)}-{'-'.join(row['memory'])}", marks=marks
+    )
+    for rows, marks in zip(graded(_SETTINGS, _allowed, APART), ((), pytest.mark.slow), strict=True)
+    for row in rows
 ]
 
 

@@ -11,6 +11,7 @@ from cases import (
     Case,
     compute,
     grid,
+    long_grid,
     result_shape,
     simple,
     solved,
@@ -18,7 +19,12 @@ from cases import (
 
 import fastconv
 
-GRID = [pytest.param(*row, id="-".join(map(str, row))) for rank in (1, 2, 3) for row in grid(rank)]
+RANKS = (1, 2, 3)
+GRID = [
+    *((row, ()) for rank in RANKS for row in grid(rank)),
+    *((row, pytest.mark.slow) for rank in RANKS for row in long_grid(rank)),
+]
+GRID = [pytest.param(*row, id="-".join(map(str, row)), marks=marks) for row, marks in GRID]
 CASES = [pytest.param(case, id=name) for name, case in EDGES.items()]
 
 

@@ -13,7 +13,7 @@ from ..explain import explain as explained
 from ..roofs import copy_bandwidth, fma_peak
 
 
-class Sizes(click.ParamType[tuple[int, ...]]):
+class Sizes(click.ParamType):  # type: ignore[type-arg]  # older ones take none
     """Numbers joined by commas or x, as in 8,64,56,56 and 3x3."""
 
     name = "sizes"

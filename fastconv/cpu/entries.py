@@ -18,9 +18,10 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from numba import njit, types
+from numba import types
 
 from fastconv.cpu import protocol, simd, spaces
+from fastconv.cpu.always import njit
 from fastconv.cpu.program import c_function, run_steps
 from fastconv.cpu.protocol import SYMBOL
 

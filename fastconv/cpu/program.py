@@ -19,10 +19,11 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
-from numba import njit, prange, types
+from numba import prange, types
 from numba.core.ccallback import CFunc
 
 from fastconv.cpu import simd, threads, workspaces
+from fastconv.cpu.always import compiling, njit
 from fastconv.cpu.kernel_cache import KernelCache, kept_on_disk
 
 Array: TypeAlias = np.ndarray[Any, Any]
@@ -49,7 +50,8 @@ def c_function(function: Callable[..., Any], arguments: tuple[Any, ...], result:
     """A function as a C function of these Numba types, compiled or loaded from disk."""
     made: Any = CFunc(function, (arguments, result), locals={}, options={"nopython": True})
     made._cache = KernelCache(function)
-    made.compile()
+    with compiling():
+        made.compile()
     return made
 
 

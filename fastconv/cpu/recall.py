@@ -14,9 +14,9 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from fastconv.cpu import simd
+from fastconv.cpu.always import njit
 from fastconv.cpu.kernel_cache import kept_on_disk
 from fastconv.cpu.program import ARRAY_DATA, entry
 

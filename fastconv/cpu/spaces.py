@@ -7,9 +7,8 @@ for a 0. Before a block stand its size, and where it was allocated.
 
 from __future__ import annotations
 
-from numba import njit
-
 from fastconv.cpu import simd
+from fastconv.cpu.always import njit
 
 _KEPT, _TURN, _BLOCKS = range(3)
 HEAD = _BLOCKS  #: words of a pool before those of its blocks

@@ -9,13 +9,14 @@ from __future__ import annotations
 from typing import Any
 
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.core.imputils import impl_ret_borrowed, impl_ret_new_ref
 from numba.extending import intrinsic
 from numba.np.arrayobj import make_array, populate_array
 
 from fastconv.cpu import protocol
+from fastconv.cpu.always import njit
 from fastconv.cpu.simd.emit import I64, as_pointer
 from fastconv.cpu.simd.memory import word
 from fastconv.cpu.simd.shared import called_at, caller, external, text_at
