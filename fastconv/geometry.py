@@ -219,7 +219,7 @@ def unfold_geometry(
     pads = padding_pairs(padding, 2, broadcast=False)
     C = _split_shape(input_shape, 2, names[0])[1]
     weight_shape = (C * prod(kernel), 1, *kernel)
-    return forward_geometry(input_shape, weight_shape, steps, pads, spacing, max(C, 1), 2, names)
+    return forward_geometry(input_shape, weight_shape, steps, pads, spacing, C, 2, names)
 
 
 def fold_geometry(

@@ -173,6 +173,14 @@ def test_unfold_and_fold_share_a_depthwise_geometry() -> None:
     assert fold_geometry(columns[1:], (8, 6), (3, 2), 1, (1, 0), (2, 1)).N == 1
 
 
+def test_every_setting_of_unfold_is_told_by_axis() -> None:
+    window = (1, 3), (2, 4), ((0, 1), (2, 3)), (3, 1)
+    g = unfold_geometry((1, 8, 7), *window)
+    assert (g.kernel, g.dilation, g.stride) == ((1, 3), (2, 4), (3, 1))
+    assert (g.pad_before, g.pad_after, g.output) == ((0, 2), (1, 3), (3, 4))
+    assert fold_geometry((3, 12), (8, 7), *window) == g
+
+
 @pytest.mark.parametrize(
     ("input_shape", "weight_shape", "padding", "named"),
     [

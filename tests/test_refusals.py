@@ -240,6 +240,12 @@ REFUSED: list[tuple[Callable[..., Any], dict[str, Any], type[Exception], str]] =
         r"padding must be integers or \(before, after\) pairs, got 'same': only conv1d",
     ),
     (
+        conv,
+        {"padding_mode": "reflect", "padding": 5},
+        ValueError,
+        r"padding must be at most 4 .* got \(5, 5\) for input of spatial sizes \(5, 5\)",
+    ),
+    (
         transpose,
         {"padding_mode": "reflect"},
         ValueError,
@@ -378,6 +384,7 @@ REFUSED: list[tuple[Callable[..., Any], dict[str, Any], type[Exception], str]] =
     (unfold, {"dilation": 0}, ValueError, "dilation must be at least 1, got 0"),
     (unfold, {"padding": (1,)}, ValueError, r"padding must be .* 2 integers, got \(1,\)"),
     (unfold, {"padding": "same"}, TypeError, "padding must be integers"),
+    (fold, {"kernel_size": 0}, ValueError, "kernel_size must be at least 1, got 0"),
     (fold, {"output_size": 0}, ValueError, "output_size must be at least 1, got 0"),
     (fold, {"output_size": (5,)}, ValueError, r"output_size must be .* 2 integers, got \(5,\)"),
     (fold, {"output_size": 2}, ValueError, "kernel_size must fit into the padded output_size"),
