@@ -21,7 +21,7 @@ _DIGEST = hashlib.sha256().digest_size
 
 
 class Store:
-    """Files of one kind, named by hashes of what their content depends on.
+    """Files of one kind, each named by a hash of what its content depends on, after a word or two.
 
     A file is looked for in each of the folders, and written to the first that can be: kernels that
     were compiled while an image was built are found where only reading is allowed.
@@ -30,18 +30,21 @@ class Store:
     def __init__(self, kind: str) -> None:
         self._kind, self._name = kind, f"fastconv-{kind}"
 
-    def load(self, key: str) -> bytes | None:
-        """What was saved under a key, if it is all there and as it was."""
+    def load(self, key: str, words: str = "") -> bytes | None:
+        """What was saved under a key and these words, if it is all there and as it was."""
         for folder in self.folders():
-            content = _read(self._path(folder, key), key)
+            content = _read(self._path(folder, key, words), key)
             if content is not None:
                 return content
         return None
 
-    def save(self, key: str, content: bytes) -> None:
-        """Keep content under a key, unless this package has been replaced since it was imported."""
+    def save(self, key: str, content: bytes, words: str = "") -> None:
+        """Keep content under a key, unless this package has been replaced since it was imported.
+
+        ``words`` tell whoever looks into the folder what a file is.
+        """
         if _sources.unchanged():
-            any(_written(self._path(folder, key), key, content) for folder in self.folders())
+            any(_written(self._path(folder, key, words), key, content) for folder in self.folders())
 
     def folders(self) -> Iterator[Path]:
         """The folder that Numba was given; if none was, one in the package, then one of the user's.
@@ -67,9 +70,9 @@ class Store:
                 return folder
         return None
 
-    def _path(self, folder: Path, key: str) -> Path:
+    def _path(self, folder: Path, key: str, words: str) -> Path:
         digest = hashlib.sha256(f"{_sources.HASH} {key}".encode()).hexdigest()
-        return folder / f"{digest[:40]}.{self._kind}"
+        return folder / f"{words}{'-' * bool(words)}{digest[:40]}.{self._kind}"
 
 
 def _digest(key: str, content: bytes) -> bytes:

@@ -1,6 +1,6 @@
 """Lists the factories of kernels, from the sources, and says which of them no test compiled.
 
-``python tests/kernel_factories.py FOLDER`` reads the disk cache that a run of all tests left.
+``python tests/kernel_factories.py FOLDER`` reads the kernels on disk that a run of all tests left.
 """
 
 import ast
@@ -28,8 +28,8 @@ def _calls(node: ast.AST, name: str) -> bool:
 
 
 def compiled(cache: Path) -> set[str]:
-    """Return MODULE.FACTORY of each kernel of ``cpu`` in one of Numba's disk caches."""
-    return {path.name.partition(".locals")[0] for path in cache.glob("cpu_*/*.locals.kernel-*.nbi")}
+    """Return MODULE.FACTORY of each kernel of ``cpu`` in a cache folder."""
+    return {path.name.partition("-")[0] for path in cache.glob("fastconv-kernel/*.kernel")}
 
 
 if __name__ == "__main__":

@@ -37,6 +37,8 @@ class KernelCache(NullCache):  # type: ignore[misc]
     def __init__(self, function: Callable[..., Any]) -> None:
         code, cells = function.__code__, function.__closure__ or ()
         held = dumps((code.co_code, tuple(cell.cell_contents for cell in cells)))
+        factory = function.__qualname__.partition(".<locals>")[0]
+        self._words = f"{function.__module__.rpartition('.')[2]}.{factory}"
         self._known_by = (
             *(function.__module__, function.__qualname__, code.co_firstlineno),
             hashlib.sha256(held).hexdigest(),
@@ -47,14 +49,14 @@ class KernelCache(NullCache):  # type: ignore[misc]
         # Unlike Numba's own, without `target_context.refresh()`: that imports all that a
         # compilation may need (0.1 s and more), and a compiled kernel needs only some symbols.
         rtsys.initialize(target_context)
-        content = store.load(self._key(sig, target_context.codegen()))
+        content = store.load(self._key(sig, target_context.codegen()), self._words)
         if content is None:
             return None
         return CompileResult._rebuild(target_context, *pickle.loads(content))
 
     def save_overload(self, sig: Any, cres: Any) -> None:
         """Keep a compiled function."""
-        store.save(self._key(sig, cres.codegen), dumps(cres._reduce()))
+        store.save(self._key(sig, cres.codegen), dumps(cres._reduce()), self._words)
 
     def _key(self, sig: Any, codegen: Any) -> str:
         processor = codegen.magic_tuple()
