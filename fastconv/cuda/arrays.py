@@ -12,7 +12,9 @@ import numpy as np
 
 from .. import _array_interface as interface
 from .. import _dlpack as dlpack
+from .._arguments import shown
 from .._host_arrays import check_tensor, told
+from ..devices import CUDA_DEVICES
 from . import streams
 from .ptx.simulated import Pointer
 
@@ -195,17 +197,23 @@ def _read_simulated(array: Any, name: str, ready: Ready) -> DeviceArray:
 def _read_lent(array: Any, name: str, ready: Ready, *, family: str) -> DeviceArray:
     """By DLPack: the library makes the data ready on the stream that we name."""
     ready_on = ready.chosen or streams.LEGACY
-    capsule = array.__dlpack__(stream=ready_on)
-    described = dlpack.describe(capsule)
+    with told(name, array):
+        capsule = array.__dlpack__(stream=ready_on)
+        described = dlpack.describe(capsule)
+        if described.device_type not in CUDA_DEVICES:
+            raise TypeError(f"its memory is on a device of type {described.device_type}")
     if described.kind is None:
         _refuse_dtype(described.dtype, name)
     kind = str(described.kind)
+    strides = tuple(step * SIZES[kind] for step in described.strides)
+    with told(name, array):
+        interface.check_reach(described.address, described.shape, strides, SIZES[kind])
     return DeviceArray(
         array,
         family,
         described.address,
         described.shape,
-        tuple(step * SIZES[kind] for step in described.strides),
+        strides,
         kind,
         described.device,
         ready_on if ready.given is None else None,
@@ -226,6 +234,8 @@ def _read_interface(array: Any, name: str, ready: Ready) -> DeviceArray:
         address, read_only = said.data
         named = described.get("stream")
         named = None if named is None else operator.index(named)
+        if named is not None and not 0 <= named < 2**64:
+            raise ValueError(f"its stream is {shown(named)}")
     if named == 0:
         raise ValueError(
             f"{name} must name a stream that is not 0, which the array interface leaves undefined"
@@ -237,10 +247,20 @@ def _read_interface(array: Any, name: str, ready: Ready) -> DeviceArray:
         said.shape,
         said.strides,
         _numpy_kind(said.dtype, name),
-        streams.device_of(address),
+        _device_of(address, name),
         named,
         writeable=not read_only,
     )
+
+
+def _device_of(address: int, name: str) -> int:
+    """The device whose memory an interface tells of; the driver knows whether there is any."""
+    try:
+        return streams.device_of(address)
+    except RuntimeError as error:
+        raise ValueError(
+            f"{name} must lie in a CUDA device's memory, got address {address:#x}: {error}"
+        ) from error
 
 
 @functools.lru_cache(maxsize=64)

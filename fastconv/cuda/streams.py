@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import operator
 import threading
 from collections import deque
 from collections.abc import Sequence
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from .._arguments import shown
 from . import driver
@@ -37,29 +40,41 @@ def handle_of(stream: Any) -> int | None:
         return None
     if type(stream) is int:
         return _checked_handle(stream)
+    try:
+        handle = _told_handle(stream)
+    except Exception as error:  # whatever is in the place of a handle
+        got = f"{shown(stream)} ({type(stream).__name__})"
+        raise TypeError(f"stream must be {_NEED}, got {got}") from error
+    return _checked_handle(handle)
+
+
+def _told_handle(stream: Any) -> int:
+    """The handle that an object tells, in the way of its library."""
     if hasattr(stream, "__cuda_stream__"):
         # A pair of the protocol's version and the handle; some libraries have it as a property.
         pair = stream.__cuda_stream__
-        return _checked_handle(int((pair() if callable(pair) else pair)[1]))
+        return _number((pair() if callable(pair) else pair)[1])
     for name in ("cuda_stream", "ptr", "handle"):
         if hasattr(stream, name):
-            return _checked_handle(_number(getattr(stream, name)))
+            return _number(getattr(stream, name))
     if SIMULATED and type(stream).__module__.startswith("numba."):
         return 0
-    if isinstance(stream, bool) or not hasattr(stream, "__index__"):
-        raise TypeError(f"stream must be {_NEED}, got {shown(stream)} ({type(stream).__name__})")
-    return _checked_handle(stream.__index__())
+    if type(stream) in (bool, np.bool_):
+        raise TypeError("a bool is no handle")
+    return operator.index(stream)
 
 
 def _number(handle: Any) -> int:
     """An integer from an integer, a ctypes pointer or a binding's handle."""
     value = getattr(handle, "value", handle)
+    if type(value) in (str, bytes, float):  # of which int would make a number
+        raise TypeError(f"a {type(value).__name__} is no handle")
     return 0 if value is None else int(value)
 
 
 def _checked_handle(handle: int) -> int:
     if not 0 <= handle < 2**64:
-        raise ValueError(f"stream must be {_NEED}, got {handle}")
+        raise ValueError(f"stream must be {_NEED}, got {shown(handle)}")
     return handle
 
 
