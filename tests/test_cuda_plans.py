@@ -150,7 +150,14 @@ def test_a_product_of_too_many_groups_is_refused() -> None:
 @pytest.mark.parametrize(
     ("case", "message"),
     [
-        (simple(1, 2, 1, (30000, 30000), (3, 3)), "elements from an image's first to its last"),
+        (
+            simple(1, 2, 1, (30000, 30000), (3, 3)),
+            "elements from a padded image's first to its last",
+        ),
+        (
+            Case(1, 2, 1, 1, (9, 1024), (3, 3), (2**27, 1), ((2**28, 0), (1, 1)), (1, 1)),
+            "elements from a padded image's first to its last",
+        ),
         # Rows past the last pixel are marked by a place that such an image would have.
         (simple(1, 1, 1, (2**29 + 8, 1), (3, 1)), "elements along an axis and its padding"),
         (
@@ -166,6 +173,15 @@ def test_images_beyond_a_products_indices_are_refused(
     with pytest.raises(ValueError, match=f"algorithm must be 'direct' for .* {message}, got"):
         plan(case, algorithm=algorithm)
     assert plan(case).algorithm == "direct"
+
+
+@pytest.mark.parametrize("kind", ["f32", "f16"])
+@pytest.mark.parametrize("algorithm", ["auto", "direct", "im2col", "columns"])
+def test_weights_beyond_32_bits_are_refused(algorithm: str, kind: str) -> None:
+    g = geometry(simple(1, 8, 8, (9, 9), (3, 3)))
+    arrays = Operands(kind, (648, 1, 72, 8), (2**33, 1, 2**31, 8), (392, 1, 56, 8))
+    with pytest.raises(ValueError, match=r"weight must have .* less than 2\*\*31 apart in memory"):
+        make_plan("forward", g, arrays, algorithm)
 
 
 @pytest.mark.parametrize(

@@ -150,6 +150,10 @@ def test_transposed_geometry_is_the_matching_convolution() -> None:
     assert g == matching
 
 
+def test_transposed_images_of_one_pixel() -> None:
+    assert transposed_geometry((2, 2, 1), (2, 3, 3), 1, 1, 0, 1, 1, 1).input_shape == (2, 3, 1)
+
+
 def test_output_padding_up_to_the_dilation() -> None:
     g = transposed_geometry((1, 2, 5), (2, 3, 3), 2, 0, 2, 1, 3, 1)
     assert g.input_shape == (1, 3, 17)

@@ -252,6 +252,12 @@ REFUSED: list[tuple[Callable[..., Any], dict[str, Any], type[Exception], str]] =
         "padding_mode must be 'zeros' for a transposed convolution, got 'reflect'",
     ),
     (transpose, {"padding": 4}, ValueError, r"padding must leave an output .*, got \(-1, -1\)"),
+    (
+        transpose,
+        {"padding": ((3, 4), (0, 0))},
+        ValueError,
+        r"padding must leave an output of at least 1 per axis, got \(0, 7\)",
+    ),
     (weight_grad, {"padding": "valid"}, TypeError, "padding must be integers"),
     (input_grad, {"padding": "same"}, TypeError, "padding must be integers"),
     # output_padding

@@ -19,7 +19,7 @@ from fastconv.geometry import ConvGeometry
 
 from .._array_interface import c_order
 from .indexing import along, divisor, split
-from .planning import Operands, Sizes, Table, Workspace, ceil_div, three
+from .planning import Operands, Sizes, Workspace, ceil_div, three, words
 from .program import Blocks, Step, compiled
 from .ptx import KINDS, load_i32
 
@@ -50,7 +50,7 @@ def pad_step(g: ConvGeometry, x: Sizes, copy: Copy, kind: str) -> Step:
     sizes = _sizes(g, [len(axis) for axis in axes], x, copy.strides)
     grid = (ceil_div(sizes["pixels"], THREADS) * g.C * g.N, 1, 1)
     kernel = compiled(pad_images, kind)
-    return Step(kernel, grid, sizes, table=_words(table), target=copy.place)
+    return Step(kernel, grid, sizes, table=words(table), target=copy.place)
 
 
 def fold_step(g: ConvGeometry, copy: Copy, y: Sizes, kind: str) -> Step:
@@ -66,7 +66,7 @@ def fold_step(g: ConvGeometry, copy: Copy, y: Sizes, kind: str) -> Step:
     sizes = _sizes(g, extents, copy.strides, y) | along("list", starts, 0)
     grid = (ceil_div(sizes["pixels"], THREADS) * g.C * g.N, 1, 1)
     kernel = compiled(fold_images, kind)
-    return Step(kernel, grid, sizes, table=_words(np.concatenate(lists)), source=copy.place)
+    return Step(kernel, grid, sizes, table=words(np.concatenate(lists)), source=copy.place)
 
 
 def moved(steps: list[Step], places: dict[str, int]) -> list[Step]:
@@ -131,10 +131,6 @@ def _sizes(g: ConvGeometry, extents: Any, x: Sizes, y: Sizes) -> dict[str, int]:
         "y_c": y[1],
         **along("y", y[2:], 0),
     }
-
-
-def _words(values: np.ndarray[Any, Any]) -> Table:
-    return np.ascontiguousarray(values, np.int32)
 
 
 def pad_images(kind: str) -> Any:

@@ -18,8 +18,8 @@ from fastconv.geometry import ConvGeometry
 from fastconv.lowering import Correlation, Lowered, lower_forward, lower_input_gradient
 
 from . import direct
-from .indexing import along, divisor, pixel_sizes, split, tap_table, target_sizes, words
-from .planning import Operands, Sizes, Table, Workspace, ceil_div, tap_places, weight_strides
+from .indexing import along, divisor, pixel_sizes, split, tap_table, target_sizes
+from .planning import Operands, Sizes, Table, Workspace, ceil_div, tap_places, weight_strides, words
 from .program import Blocks, Step, compiled
 from .ptx import KINDS, load4_i32, load_i32, within
 from .staging import add_splits
@@ -142,8 +142,6 @@ def _store_columns(low: Lowered, part: Correlation, arrays: Operands, place: int
     columns, channels = low.N * pixels, low.groups * low.source_channels
     taps, steps = len(part.taps), [prod(part.counts[i + 1 :]) for i in range(len(part.counts))]
     y = (pixels, taps * columns, *(0 for _ in steps), *steps)
-    if columns >= 2**31:
-        raise OverflowError(f"columns must be less than 2**31 to be stored, got {columns}")
     step = _unfold(low, part, channels, arrays.x, y, arrays.kind, tap_step=columns)
     return replace(step, target=place)
 

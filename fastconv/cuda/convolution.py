@@ -10,7 +10,7 @@ from fastconv.geometry import ConvGeometry
 from fastconv.lowering import Lowered, lower_forward, lower_input_gradient
 
 from . import borders, samples
-from .planning import NOWHERE, Operands, Workspace, pixels
+from .planning import NOWHERE, Operands, Workspace, pixels, reached
 from .program import Program, Step
 
 __all__ = ["ALGORITHMS", "Operands", "Plan", "make_plan"]
@@ -70,13 +70,13 @@ def _steps(
 
 def _counts(low: Lowered, arrays: Operands) -> tuple[tuple[str, int, int], ...]:
     """What a product of matrices counts: its name, how many there are, how many there may be."""
-    shape = (low.groups * low.source_channels, *low.source)
+    shape = (low.groups * low.source_channels, *reached(low))
     reach = sum((size - 1) * abs(step) for size, step in zip(shape, arrays.x[1:], strict=True))
     longest = max(size + before for size, before in zip(low.source, low.before, strict=True))
     return (
         ("pixels in a batch", max(pixels(low, part) for part in low.parts), _MOST_INDICES),
         ("groups", low.groups, _MOST_GROUPS),
-        ("elements from an image's first to its last", reach, _MOST_INDICES),
+        ("elements from a padded image's first to its last", reach, _MOST_INDICES),
         ("elements along an axis and its padding", longest, NOWHERE),
     )
 

@@ -12,8 +12,8 @@ from numba import cuda
 
 from fastconv.lowering import Lowered
 
-from .indexing import advance, along, block_sums, divisor, split, words
-from .planning import Operands, Workspace, ceil_div, tap_places, three
+from .indexing import advance, along, block_sums, divisor, split
+from .planning import Operands, Workspace, ceil_div, tap_places, three, words
 from .program import Blocks, Step, compiled
 from .ptx import KINDS, load4_i32, within
 from .rectangle import (

@@ -7,11 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from fastconv.lowering import Correlation, Lowered
 
-from .planning import INT32_MAX, Table, tap_places, three
+from .planning import Table, tap_places, three, words
 from .ptx import divide, inline, magic_of
 
 
@@ -25,14 +23,6 @@ def along(name: str, values: Sequence[int], missing: int) -> dict[str, int]:
     """One integer for each of D, H and W: ``name_d``, ``name_h`` and ``name_w``."""
     d, h, w = three(tuple(values), missing)
     return {f"{name}_d": d, f"{name}_h": h, f"{name}_w": w}
-
-
-def words(rows: Sequence[Sequence[int]]) -> Table:
-    """A table of 32-bit integers with one row after the other."""
-    table = np.array(rows, np.int64)
-    if table.size and np.abs(table).max() > INT32_MAX:
-        raise OverflowError("the offsets between taps must fit into 32 bits")
-    return np.ascontiguousarray(table, np.int32)
 
 
 def tap_table(low: Lowered, part: Correlation, weights: tuple[int, ...]) -> Table:

@@ -78,6 +78,22 @@ def weight_strides(low: Lowered, w: Sizes) -> WeightStrides:
     return WeightStrides(low.target_channels * w[0], w[0], w[1])
 
 
+def words(values: Any) -> Table:
+    """A table of 32-bit integers."""
+    table = np.asarray(values, np.int64)
+    if table.size and (most := np.abs(table).max()) > INT32_MAX:
+        raise ValueError(
+            "input and weight must have the elements of one sum less than 2**31 apart in memory, "
+            f"got {most}"
+        )
+    return np.ascontiguousarray(table, np.int32)
+
+
+def reached(low: Lowered) -> Sizes:
+    """The source's extents, with the zeros that some tap reads."""
+    return tuple(map(max, low.source, low.padded))
+
+
 def tap_places(part: Correlation, w: Sizes) -> list[int]:
     """Element offset of each tap in the weights."""
     return [sum(i * s for i, s in zip(index, w[2:], strict=True)) for index, _ in part.taps]
@@ -149,10 +165,7 @@ def source_table(
     table = np.concatenate([offsets[:, np.newaxis], moved], axis=1)
     missing = -len(table) % multiple
     nowhere = np.tile(np.array([[0, NOWHERE, NOWHERE, NOWHERE]]), (missing, 1))
-    whole = np.concatenate([table, nowhere])
-    if whole.size and np.abs(whole).max() > INT32_MAX:
-        raise OverflowError("offsets must fit into 32 bits")
-    return np.ascontiguousarray(whole, np.int32)
+    return words(np.concatenate([table, nowhere]))
 
 
 def weight_table(
@@ -164,9 +177,7 @@ def weight_table(
     """
     places = np.array(tap_places(part, w), np.int64)
     table = order.channels * source_stride + (places[order.taps] if order.length else 0)
-    if table.size and np.abs(table).max() > INT32_MAX:
-        raise OverflowError("offsets must fit into 32 bits")
-    return np.where(order.channels < channels, table, ABSENT).astype(np.int32)
+    return np.where(order.channels < channels, words(table), np.int32(ABSENT))
 
 
 def pixels(low: Lowered, part: Correlation) -> int:

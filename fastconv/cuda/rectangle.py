@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 from fastconv.lowering import AxisPart, Correlation, Lowered
 
-from .indexing import along, divisor, words
-from .planning import Operands, Sizes, Table, ceil_div, three, three_axes
+from .indexing import along, divisor
+from .planning import Operands, Sizes, Table, ceil_div, three, three_axes, words
 from .ptx import KINDS, inline
 
 THREADS = 128

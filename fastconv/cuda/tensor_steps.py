@@ -18,6 +18,7 @@ from .planning import (
     Workspace,
     ceil_div,
     pixels,
+    reached,
     reduction,
     source_table,
     tap_places,
@@ -185,7 +186,7 @@ def _staged(
 
 def fits(low: Lowered, arrays: Operands, *, gradient: bool = False) -> bool:
     """Whether offsets through whole operands, or copies of them, fit into 32 bits."""
-    operands = [(low.source_channels, low.source, arrays.x)]
+    operands = [(low.source_channels, reached(low), arrays.x)]
     if gradient:
         operands.append((low.target_channels, low.parts[0].counts, arrays.w))
     return all(_reach(low, arrays, *operand) < INT32_MAX // 2 for operand in operands)
