@@ -7,7 +7,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import NamedTuple, Protocol
 
-from fastconv.cpu import not_finite, simd, threads
+from fastconv.cpu import simd, threads
 from fastconv.cpu.operands import Operands
 from fastconv.cpu.program import Array, Program, Stages, Step
 from fastconv.cpu.views import Workspace
@@ -125,11 +125,13 @@ def _mending(
 
     ``multiplies``: the algorithm makes products with its zeros.
     """
-    if pass_name == "input_gradient":
-        return not_finite.mend_results(low, arrays, space, True) if multiplies else []
-    whole = lower_forward(g)
-    if multiplies or not whole.needs_padding:
+    again, whole = pass_name == "input_gradient", lower_forward(g)
+    if not (multiplies if again else whole.needs_padding and not multiplies):
         return []
+    with threads.preparing:  # late, as the algorithms are
+        not_finite = import_module(f"{__package__}.not_finite")
+    if again:
+        return not_finite.mend_results(low, arrays, space, True)
     if pass_name == "weight_gradient":
         return not_finite.mend_weights(whole, arrays, space)
     return not_finite.mend_results(whole, arrays, space, False)
