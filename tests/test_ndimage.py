@@ -222,8 +222,8 @@ def test_known_calls_heed_every_argument() -> None:
         ({"input": np.ones((4, 4), object)}, "input must have a bool, integer"),
         ({"weights": np.ones((2, 2), complex), "cval": 1j}, "cval must be real"),
         ({"input": np.ones((4, 4), complex), "output": "float64"}, "output must have"),
-        ({"weights": np.ones(3), "axes": (2,)}, "axis 2 is out of bounds"),
-        ({"axes": (0, 0)}, "repeated axis"),
+        ({"weights": np.ones(3), "axes": (2,)}, "axes must be at least -2 and less than 2, got 2"),
+        ({"axes": (0, 0)}, "axes must be different ones"),
     ],
 )
 def test_refusals(changed: dict, message: str) -> None:

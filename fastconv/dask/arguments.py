@@ -45,7 +45,7 @@ def chunks_of(chunks: Any, shape: tuple[int, ...], dtype: Any) -> Any:
     except Exception as error:  # Dask asks the chunks for much, and of much else
         raise ValueError(
             f"chunks must be what Dask can cut the shape {shape} into, got {shown(chunks)} "
-            f"({type(chunks).__name__})"
+            f"({type(chunks).__name__}): {_reason(error)}"
         ) from error
 
 
@@ -64,3 +64,7 @@ def same_dtype(array: da.Array, name: str, reference: da.Array, reference_name: 
 def no_images(array: da.Array, rank: int) -> Array:
     """A batch of no images that are otherwise such as an array's: calls on it only check."""
     return np.empty((0, *array.shape[-rank - 1 :]), array.dtype)
+
+
+def _reason(error: Exception) -> str:
+    return str(error).partition("\n")[0][:200]
