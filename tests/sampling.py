@@ -1,8 +1,8 @@
-"""A sample of the tests that compute passes, chosen by a rule: ``python -m pytest --sample``.
+"""A sample of the tests that take a geometry, chosen by a rule: ``python -m pytest --sample``.
 
-Of each test it keeps as few parameter sets as let every two values of any two parameters meet; the
-geometries, of which a test has too many for that, take turns. A sample of the whole suite fails
-unless it has run every kernel of the CPU backend, by some of its constants.
+Of each it keeps as few parameter sets as have every value of each parameter, and let every two
+values meet of those with few: passes, layouts, algorithms. Geometries take turns. A sample of the
+whole suite fails unless it has run every kernel of the CPU backend, by some of its constants.
 """
 
 import gc
@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-_FEW = 8  # a parameter of more values takes turns
+_FEW = 4  # values of a parameter whose pairs with others are to meet
 _KERNELS = "kernels"
 
 
@@ -23,47 +23,50 @@ def sampled(items: Iterable[pytest.Item]) -> list[pytest.Item]:
     """The tests to keep."""
     groups: dict[str, list[pytest.Item]] = defaultdict(list)
     for item in items:
-        if hasattr(getattr(item, "module", None), "compute"):  # of `cases`
+        if any(map(_is_geometry, _parameters(item).values())):
             groups[item.nodeid.partition("[")[0]].append(item)
     return [item for group in groups.values() for item in _covering(group)]
 
 
+def _is_geometry(value: Any) -> bool:
+    from cases import Case  # which imports Numba
+
+    return isinstance(value, Case)
+
+
+def _parameters(item: pytest.Item) -> dict[str, Any]:
+    """A test's parameters, by name."""
+    call = getattr(item, "callspec", None)
+    return {} if call is None else dict(call.params)
+
+
 def _covering(items: list[pytest.Item]) -> list[pytest.Item]:
-    """A few of one test's items, in which every pair of values of its short parameters meets."""
-    settings = [_settings(item) for item in items]
+    """A few of one test's items, in which all values occur and pairs of short parameters meet."""
+    settings = [{name: str(value) for name, value in _parameters(item).items()} for item in items]
     values: dict[str, set[str]] = defaultdict(set)
     for setting in settings:
         for name, value in setting.items():
             values[name].add(value)
-    short = [name for name in values if len(values[name]) <= _FEW]
-    pairs = [
-        {tuple((name, setting.get(name)) for name in few) for few in _twos(short)}
-        for setting in settings
+    geometries = {n for item in items for n, v in _parameters(item).items() if _is_geometry(v)}
+    names = [name for name in values if name not in geometries]
+    short = [name for name in names if len(values[name]) <= _FEW]
+    wanted = [(name,) for name in names] + list(combinations(short, 2)) or [()]
+    met = [
+        {tuple((name, setting.get(name)) for name in few) for few in wanted} for setting in settings
     ]
-    missing = set().union(*pairs)
+    missing = set().union(*met)
     used: Counter[Any] = Counter()
     kept: list[int] = []
     while missing:
         # Most that is new, and of values that have been met as seldom as can be.
         best = max(
             range(len(items)),
-            key=lambda i: (len(pairs[i] & missing), -sum(used[v] for v in settings[i].items())),
+            key=lambda i: (len(met[i] & missing), -sum(used[v] for v in settings[i].items())),
         )
-        missing -= pairs[best]
+        missing -= met[best]
         used.update(settings[best].items())
         kept.append(best)
     return [items[i] for i in sorted(kept)]
-
-
-def _settings(item: pytest.Item) -> dict[str, str]:
-    """A test's parameters, by name; values as text."""
-    call = getattr(item, "callspec", None)
-    return {} if call is None else {name: str(value) for name, value in call.params.items()}
-
-
-def _twos(names: list[str]) -> list[tuple[str, ...]]:
-    """All pairs of names, or all names where they are less than two."""
-    return list(combinations(names, 2)) or [tuple(names)]
 
 
 def factories() -> set[str]:
@@ -84,7 +87,8 @@ def compiled() -> set[str]:
     """The names of the kernels that this process has compiled, or loaded from disk."""
     from fastconv.cpu.program import Kernel
 
-    return {thing.name for thing in gc.get_objects() if isinstance(thing, Kernel)}
+    # Not isinstance, which would have other libraries' proxies look for what they stand for.
+    return {thing.name for thing in gc.get_objects() if type(thing) is Kernel}
 
 
 class Sample:
@@ -112,7 +116,10 @@ class Sample:
         config = session.config
         if hasattr(config, "workeroutput"):
             config.workeroutput[_KERNELS] = sorted(compiled())
-        elif config.args_source is pytest.Config.ArgsSource.TESTPATHS and session.testscollected:
+        elif (
+            config.args_source is pytest.Config.ArgsSource.TESTPATHS
+            and not config.option.collectonly
+        ):
             self._left = factories() - self._found - compiled()
             if self._left and not session.exitstatus:
                 session.exitstatus = pytest.ExitCode.TESTS_FAILED

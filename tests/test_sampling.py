@@ -5,44 +5,41 @@ from itertools import combinations, product
 from types import SimpleNamespace
 from typing import Any
 
+from cases import simple
 from sampling import sampled
 
+CASES = [simple(1, 1, k, (5, 5), (2, 2)) for k in range(1, 31)]
 DTYPES, LAYOUTS, PASSES = ("f4", "f8"), ("first", "last"), ("forward", "weights", "input")
-CASES = range(30)
 
 
-def _items(name: str, module: Any, *values: Any) -> list[Any]:
-    names = ("case", "dtype", "layout", "which")
+def _items(name: str, **parameters: Any) -> list[Any]:
     return [
         SimpleNamespace(
             nodeid=f"{name}[{i}]",
-            module=module,
-            callspec=SimpleNamespace(params=dict(zip(names, row, strict=False))),
+            callspec=SimpleNamespace(params=dict(zip(parameters, row, strict=True))),
         )
-        for i, row in enumerate(product(*values))
+        for i, row in enumerate(product(*parameters.values()))
     ]
 
 
-COMPUTES, OTHER = SimpleNamespace(compute=None), SimpleNamespace()
-
-
-def test_pairs_meet_and_cases_take_turns() -> None:
-    items = _items("test_grid", COMPUTES, CASES, DTYPES, LAYOUTS, PASSES)
-    kept = [item.callspec.params for item in sampled(items)]
-    for one, other in combinations(("dtype", "layout", "which"), 2):
-        met = {(row[one], row[other]) for row in kept}
-        assert met == set(product(*({r[n] for r in kept} for n in (one, other))))
-    assert {row["which"] for row in kept} == set(PASSES)
+def test_pairs_meet_and_geometries_take_turns() -> None:
+    short = {"dtype": DTYPES, "layout": LAYOUTS, "which": PASSES}
+    kept = [item.callspec.params for item in sampled(_items("test_grid", case=CASES, **short))]
+    for one, other in combinations(short, 2):
+        assert {(row[one], row[other]) for row in kept} == set(product(short[one], short[other]))
     assert len(kept) < 12
     assert max(Counter(row["case"] for row in kept).values()) == 1
 
 
-def test_one_parameter_and_none() -> None:
-    assert len(sampled(_items("test_of_few", COMPUTES, range(3)))) == 3
-    assert len(sampled(_items("test_of_many", COMPUTES, CASES))) == 1
-    plain = SimpleNamespace(nodeid="test_plain", module=COMPUTES)
-    assert sampled([plain]) == [plain]
+def test_few_geometries_take_turns_too() -> None:
+    kept = [item.callspec.params for item in sampled(_items("t", case=CASES[:2], which=PASSES))]
+    assert sorted(row["which"] for row in kept) == sorted(PASSES)
+    assert {row["case"] for row in kept} == set(CASES[:2])
 
 
-def test_others_are_left_out() -> None:
-    assert sampled(_items("test_grid", OTHER, CASES, DTYPES)) == []
+def test_one_of_many_and_tests_of_their_own() -> None:
+    assert len(sampled([*_items("one", case=CASES), *_items("two", case=CASES)])) == 2
+
+
+def test_without_a_geometry_none() -> None:
+    assert sampled([*_items("test_other", dtype=DTYPES), SimpleNamespace(nodeid="plain")]) == []
