@@ -6,12 +6,19 @@ from importlib import import_module
 from types import ModuleType
 from typing import NamedTuple, Protocol
 
-from fastconv.cpu import simd
+from fastconv.cpu import simd, vast
 from fastconv.cpu.operands import Operands
 from fastconv.cpu.program import Array, Program, Stages, Step
 from fastconv.cpu.views import Workspace
 from fastconv.geometry import ConvGeometry
-from fastconv.lowering import Lowered, clipped, lower_forward, lower_input_gradient, subsampled
+from fastconv.lowering import (
+    Lowered,
+    clipped,
+    lower_forward,
+    lower_input_gradient,
+    subsampled,
+    trimmed,
+)
 
 _SERIAL_MULTIPLY_ADDS = 1 << 20  # below this, waking a second thread costs more than it saves
 
@@ -36,6 +43,7 @@ _EXACT = (
     "col2im",
     "listed",
 )  # no more than products and sums: for integers too
+_TRIMMED = ("direct", "im2col")  # that take passes as `trimmed` leaves them
 _COARSE = ("winograd", "fft")  # that round more coarsely, which `options(winograd=False)` forbids
 
 
@@ -105,11 +113,16 @@ def plan_steps(
         )
     module = _module(algorithm, pass_name)
     make = module.weight_gradient if pass_name == "weight_gradient" else module.correlate
+    if algorithm in _TRIMMED and (left := trimmed(low)) is not low:
+        if pass_name == "weight_gradient":
+            made = vast.weight_gradient(make, g.weight_shape, left, arrays, space)
+            return Made(algorithm, made, left.multiply_adds)
+        low = left
     low, moves = subsampled(low)
     seen = zip(arrays.x[2:], moves, strict=True)
     arrays = arrays._replace(x=(*arrays.x[:2], *(stride * move for stride, move in seen)))
-    made: list[Step] | Runnable = make(low, arrays, space, space.slots)
-    return Made(algorithm, made, low.multiply_adds)
+    steps: list[Step] | Runnable = make(low, arrays, space, space.slots)
+    return Made(algorithm, steps, low.multiply_adds)
 
 
 def is_small(multiply_adds: int) -> bool:
@@ -135,7 +148,8 @@ def candidates(
     """The algorithms that can do a pass, but for those that `make_plan` may not choose."""
     low = _lowered(pass_name, g)
     coarse = _coarse(low) if winograd else ()
-    allowed = (name for name in ALGORITHMS if name not in _COARSE or name in coarse)
+    names = ALGORITHMS if trimmed(low) is low else ("listed", *_TRIMMED)
+    allowed = (name for name in names if name not in _COARSE or name in coarse)
     return tuple(name for name in allowed if not _refusal(name, pass_name, low, arrays))
 
 
@@ -179,7 +193,7 @@ def _chosen(pass_name: str, low: Lowered, arrays: Operands, winograd: bool) -> s
     if not _refusal("listed", pass_name, low, arrays):
         return "listed"
     plain = "direct"
-    if arrays.bits == simd.INT64:
+    if arrays.bits == simd.INT64 or trimmed(low) is not low:
         return plain
 
     def cycles(name: str) -> float:
