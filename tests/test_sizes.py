@@ -100,7 +100,7 @@ def test_taps_that_meet_the_image_one_by_one(algorithm: str) -> None:
 
 
 @pytest.mark.parametrize("algorithm", ["direct", "im2col", "auto"])
-@pytest.mark.parametrize("far", [10**5, 10**9])
+@pytest.mark.parametrize("far", [10**5, 10**8])
 def test_padding_and_dilation_far_beyond_the_image(far: int, algorithm: str) -> None:
     """One tap of nine meets the image: that is all that is computed."""
     x, w = np.arange(2 * 2 * 6 * 5, dtype="f4").reshape(2, 2, 6, 5), np.ones((3, 2, 3, 3), "f4")
