@@ -127,7 +127,9 @@ def forward_geometry(
     pads = _forward_padding(padding, read)
     mode = borders.checked_mode(padding_mode, read.spatial, pads, names[0])
     output = _fitted_output(read, pads, names)
-    return _complete(read, C, weight_shape[0], read.spatial, pads, output, mode)
+    g = _complete(read, C, weight_shape[0], read.spatial, pads, output, mode)
+    _check_int64(g, (*names, "output"))
+    return g
 
 
 def transposed_geometry(
@@ -156,7 +158,9 @@ def transposed_geometry(
     extra = per_axis(output_padding, "output_padding", rank, 0)
     result = _transposed_output(read, pads, extra)
     C = weight_shape[1] * read.groups
-    return _complete(read, C, weight_shape[0], result, pads, read.spatial)
+    g = _complete(read, C, weight_shape[0], result, pads, read.spatial)
+    _check_int64(g, ("output", "weight", "input"))
+    return g
 
 
 def gradient_geometry(
@@ -178,6 +182,11 @@ def gradient_geometry(
     g = forward_geometry(input_shape, weight_shape, *settings, rank, names, padding_mode)
     _check_grad_output(grad_shape, g.output_shape)
     return g
+
+
+def check_samples(g: ConvGeometry, name: str) -> None:
+    """Refuse weight gradients of each sample that 64 bits do not count."""
+    _check_bytes(f"{name} of all samples", (g.N, *g.weight_shape))
 
 
 def transposed_gradient_geometry(
@@ -399,7 +408,7 @@ def _complete(
     mode: str = "zeros",
 ) -> ConvGeometry:
     before, after = _split_pairs(pads)
-    g = ConvGeometry(
+    return ConvGeometry(
         N=read.N,
         C=C,
         K=K,
@@ -413,18 +422,23 @@ def _complete(
         output=output,
         padding_mode=mode,
     )
-    _check_int64(g)
-    return g
 
 
-def _check_int64(g: ConvGeometry) -> None:
+def _check_int64(g: ConvGeometry, names: tuple[str, str, str]) -> None:
+    """Refuse what 64 bits do not count; ``names`` are those of image, weight and output."""
+    image, weight, output = names
     padded = tuple(map(sum, zip(g.pad_before, g.input, g.pad_after, strict=True)))
-    arrays = {
-        "input": g.input_shape,
-        "weight": g.weight_shape,
-        "output": g.output_shape,
-        "padded input": (g.N, g.C, *padded),
-    }
-    for name, shape in arrays.items():
-        if prod([max(size, 1) for size in shape]) * _ITEM_BYTES > INT64_MAX:
-            raise ValueError(f"{name} must take less than 2**63 bytes, got shape {shape}")
+    _check_bytes(image, g.input_shape)
+    _check_bytes(weight, g.weight_shape)
+    _check_bytes(output, g.output_shape)
+    _check_bytes(f"padded {image}", (g.N, g.C, *padded))
+    if g.flops // 2 > INT64_MAX:
+        raise ValueError(
+            f"{image} and {weight} must make less than 2**63 products, "
+            f"got shapes {g.input_shape} and {g.weight_shape}"
+        )
+
+
+def _check_bytes(name: str, shape: tuple[int, ...]) -> None:
+    if prod([max(size, 1) for size in shape]) * _ITEM_BYTES > INT64_MAX:
+        raise ValueError(f"{name} must take less than 2**63 bytes, got shape {shape}")

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 from . import calls
 from ._arguments import flag, one_of, sizes
 from .dispatch import Call, open_call
-from .geometry import forward_geometry, gradient_geometry, transposed_geometry
+from .geometry import check_samples, forward_geometry, gradient_geometry, transposed_geometry
 from .options import current
 
 ACTIVATIONS = ("relu",)
@@ -137,6 +137,8 @@ def checked_weight_gradient(
     x, dy = call.operands()
     size, names = sizes(weight_size, "weight_size"), ("input", "weight_size")
     g = gradient_geometry(x.shape, size, dy.shape, *settings[:4], rank, names, settings[4])
+    if kind != "weight_gradient":
+        check_samples(g, "weight_size")
     return call.run(kind, g, "input", "grad_output", algorithm)
 
 

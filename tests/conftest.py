@@ -118,3 +118,11 @@ def arena() -> Iterator[Arena]:
     guarded = Arena()
     yield guarded
     guarded.check()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how many cases the fuzz runs went through."""
+    reports = (r for kind in ("passed", "failed") for r in terminalreporter.stats.get(kind, ()))
+    counts = [n for r in reports for name, n in r.user_properties if name == "fuzz cases"]
+    if counts:
+        terminalreporter.write_line(f"fuzz: {sum(counts)} cases")

@@ -95,3 +95,25 @@ def each_input(w, dy, stride, pads, dilation, groups, dx):
     for i in prange(dy.shape[0]):
         result = dx[i : i + 1]
         conv2d_input(result.shape, w, dy[i : i + 1], stride, pads, dilation, groups, out=result)
+
+
+@njit
+def into_forward2(x, w, stride, pads, dilation, groups, out):
+    return conv2d(x, w, None, stride, pads, dilation, groups, out=out)
+
+
+@njit
+def into_weight2(x, dy, size, stride, pads, dilation, groups, out):
+    return conv2d_weight(x, size, dy, stride, pads, dilation, groups, out=out)
+
+
+@njit
+def into_input2(w, dy, size, stride, pads, dilation, groups, out):
+    return conv2d_input(size, w, dy, stride, pads, dilation, groups, out=out)
+
+
+INTO: dict[str, Any] = {
+    "forward": into_forward2,
+    "weight_gradient": into_weight2,
+    "input_gradient": into_input2,
+}

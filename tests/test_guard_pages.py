@@ -1,62 +1,79 @@
-"""Nothing is read or written outside an array: beyond its ends lies memory that kills the process.
+"""Nothing is read or written outside an array: the tests' cases beside memory that kills.
 
-Guard zones show what is written and what is used; a guard page shows every access, also of
-a vector whose surplus lanes are thrown away. The cases run in a process of their own.
+The cases run in a process of their own, as those of a fuzz run do, whose arrays these are.
 """
 
 import sys
 
-import pytest
-from scripts import run_script
-
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no mprotect on Windows")
-
-TOUCHES_THE_PAGE = """
 import numpy as np
-from guard_pages import beside_guard_page
+import pytest
+from cases import ALGORITHMS, EDGES, PASSES, Case, grid
+from fuzz_trials import Trial, shapes
+from fuzz_worker import Worker
 from numpy.lib.stride_tricks import as_strided
 
-at_end = {at_end}
-array = beside_guard_page(np.ones(5), at_end=at_end)
-outside = as_strided(array, (6,)) if at_end else as_strided(array, (2,), (-8,))
-print(array.sum(), flush=True)
-print(outside.sum())
-"""
+if sys.platform == "win32":
+    pytest.skip("there is no mprotect on Windows", allow_module_level=True)
 
-CASES = """
-import numpy as np
-from cases import ALGORITHMS, EDGES, PASSES, compute, grid, result_shape, solved
-from arrays import channels_last
-from guard_pages import beside_guard_page
+from fuzz_calls import run
+from guard_pages import Placed, Placement
 
-def place(values, dtype, layout):
-    # The array's memory lies beside the page in the order of its layout.
-    swap = layout == "channels_last" and values.ndim > 2
-    memory = np.moveaxis(values, 1, -1) if swap else values
-    array = beside_guard_page(np.ascontiguousarray(memory, dtype), at_end={at_end})
-    return np.moveaxis(array, -1, 1) if swap else array
-
-rows = [row for rank in (1, 2, 3) for row in grid(rank)[::6]]
-rows += [(case, "float32", "channels_first") for case in EDGES.values()]
-for case, dtype, layout in rows:
-    for which in PASSES:
-        given, expected = solved(case, which)
-        for algorithm in ALGORITHMS:
-            arrays = [place(values, dtype, layout) for values in given]
-            out = place(np.full(result_shape(case, which), np.nan), dtype, layout)
-            print(case, dtype, layout, which, algorithm, flush=True)
-            compute(case, which, *arrays, out=out, algorithm=algorithm)
-            np.testing.assert_array_equal(out, expected)
-"""
+GRID = [row for rank in (1, 2, 3) for row in grid(rank)[::6]]
+CASES = [*GRID, *((case, "float32", "channels_first") for case in EDGES.values())]
 
 
-@pytest.mark.parametrize("at_end", [True, False], ids=["end", "start"])
-def test_the_page_kills(at_end: bool) -> None:
-    with pytest.raises(AssertionError, match="signal"):
-        run_script(TOUCHES_THE_PAGE.format(at_end=at_end))
+def placement(rank: int, layout: str, edge: str) -> Placement:
+    """An array without gaps."""
+    first = tuple(range(rank))
+    last = (0, *range(2, rank), 1) if rank > 2 else first
+    return Placement(last if layout == "channels_last" else first, (1,) * rank, edge)
 
 
-@pytest.mark.parametrize("at_end", [True, False], ids=["end", "start"])
-def test_cases(at_end: bool) -> None:
-    printed = run_script(CASES.format(at_end=at_end)).splitlines()
-    assert len(printed) > 300
+@pytest.mark.parametrize("edge", ["end", "start"])
+def test_cases(edge: str) -> None:
+    with Worker() as worker:
+        for case, dtype, layout in CASES:
+            for which in PASSES:
+                for algorithm in ALGORITHMS:
+                    worker.run(run, _trial(case, which, dtype, layout, algorithm, edge))
+        assert worker.counts == {"exact": len(CASES) * len(PASSES) * len(ALGORITHMS)}
+
+
+def _trial(case: Case, which: str, dtype: str, layout: str, algorithm: str, edge: str) -> Trial:
+    places = tuple(placement(len(shape), layout, edge) for shape in shapes(case, which))
+    return Trial(case, which, dtype, algorithm, places)
+
+
+@pytest.mark.parametrize("edge", ["end", "start"])
+def test_the_page_kills(edge: str) -> None:
+    with Worker() as worker:
+        with pytest.raises(AssertionError, match="status -"):
+            worker.run(touch, edge)
+        worker.run(stay, edge)
+        assert worker.counts == {"exact": 1}
+
+
+def touch(edge: str) -> str:
+    """Read one element past an array."""
+    array = Placed((5,), "f8", Placement((0,), (1,), edge)).array
+    outside = as_strided(array, (6,)) if edge == "end" else as_strided(array, (2,), (-8,))
+    return str(outside.sum())
+
+
+def stay(edge: str) -> str:
+    """Read an array's own elements."""
+    array = Placed((5,), "f8", Placement((0,), (-1,), edge)).array
+    return "exact" if np.isnan(array.sum()) else "failed"
+
+
+def test_what_is_written_outside_is_seen() -> None:
+    placed = Placed((3, 4), "f4", Placement((1, 0), (2, -3), "start", 4))
+    placed.hold(np.arange(12).reshape(3, 4))
+    placed.check_unchanged("it")
+    placed.array[1, 2] = 5
+    placed.check_around("it")
+    with pytest.raises(AssertionError, match="it was written to"):
+        placed.check_unchanged("it")
+    as_strided(placed.array, (2,), (4,))[1] = 0
+    with pytest.raises(AssertionError, match="written outside of it"):
+        placed.check_around("it")

@@ -107,16 +107,16 @@ def _deliver(tile_at, pixel, count, target, rows, length, step, channels, channe
 @reads(
     "units", "block_parts", "run_tiles", "pixels", "y_rows", "y_length", "y_step",
     "x_rows", "length", "x_step", "x_blocks", "y_blocks", "valid", "channels", "chunk_channels",
-    "x_channel", "taps", "tap_table", "y_channel", "staged", "x_offset", "weights", "block_bytes",
-    "bias_from", "store", "floor", "columns", "columns_bytes", "scratch", "scratch_bytes",
-    "groups", "group_blocks",
+    "cuts", "tap_cuts", "chunk_taps", "x_channel", "taps", "tap_table", "y_channel",
+    "staged", "x_offset", "weights", "block_bytes", "bias_from", "store", "floor",
+    "columns", "columns_bytes", "scratch", "scratch_bytes", "groups", "group_blocks",
 )  # fmt: skip
 def correlate(bits: int, lanes: int, m: int, vectors: int, mode: int) -> Any:
     """Correlate: tiles of ``m`` pixels of a column block by ``vectors`` vectors of channels.
 
     A unit is a run of pixels, counted through all images, by a part of a group's channel blocks.
-    Long reductions are cut by channels: a tile's sums wait in the scratch from one chunk to the
-    next.
+    Long reductions are cut by channels, and very large kernels by taps: a tile's sums wait in the
+    scratch from one chunk to the next.
     """
     fields = len(correlate.fields)  # type: ignore[attr-defined]
     width = vectors * lanes
@@ -130,9 +130,9 @@ def correlate(bits: int, lanes: int, m: int, vectors: int, mode: int) -> Any:
     def kernel(args, x, w, y, bias, workspace, slot, slots):
         (units, block_parts, run_tiles, pixels, y_rows, y_length, y_step,
          x_rows, length, x_step, x_blocks, y_blocks, valid, channels, chunk_channels,
-         x_channel, taps, tap_table, y_channel, staged, x_offset, weights, block_bytes,
-         bias_from, store, floor, columns, columns_bytes, scratch, scratch_bytes,
-         groups, group_blocks) = simd.words(args, fields)  # fmt: skip
+         cuts, tap_cuts, chunk_taps, x_channel, taps, tap_table, y_channel,
+         staged, x_offset, weights, block_bytes, bias_from, store, floor, columns, columns_bytes,
+         scratch, scratch_bytes, groups, group_blocks) = simd.words(args, fields)  # fmt: skip
         source = (workspace if staged else x) + x_offset
         column = workspace + columns + slot * columns_bytes
         waiting = workspace + scratch + slot * scratch_bytes
@@ -149,26 +149,28 @@ def correlate(bits: int, lanes: int, m: int, vectors: int, mode: int) -> Any:
             first_block = group * group_blocks + part * group_blocks // block_parts
             last_block = group * group_blocks + (part + parts) * group_blocks // block_parts
             x_base = source + simd.word(x_blocks, first_block)
-            for channel in range(0, channels, chunk_channels):
-                deep = min(chunk_channels, channels - channel)
+            for cut in range(cuts):
+                channel, tap = cut // tap_cuts * chunk_channels, cut % tap_cuts * chunk_taps
+                deep, held = min(chunk_channels, channels - channel), min(chunk_taps, taps - tap)
                 image = (x_base + channel * x_channel, x_rows, length, x_step)
-                window = (deep, x_channel, taps, tap_table)
+                window = (deep, x_channel, held, tap_table + 8 * tap)
                 gather_columns(column, image, window, pixel, here, bits, lanes, mode)
-                last = channel + deep == channels
+                last = cut == cuts - 1
+                first_line = (channel * taps + tap) * line
                 for block in range(first_block, last_block):
-                    packed = (workspace + weights + block * block_bytes + channel * taps * line,)
+                    packed = (workspace + weights + block * block_bytes + first_line,)
                     y_base = y + simd.word(y_blocks, block)
                     present = simd.word(valid, block)
                     place = waiting + (block - first_block) * run_tiles * tile_bytes
                     for p in range(0, here, m):
-                        if channel == 0:
+                        if cut == 0:
                             start = workspace + bias_from + block * line
                             sums = simd.repeat_rows(start, bits, lanes, m, vectors)
                         else:
                             sums = simd.load_tile(place, bits, lanes, count)
                         sums = tile.contract_steps(
                             sums, (column + p * size,), size, size, m,
-                            packed, vectors, deep * taps, pitch,
+                            packed, vectors, deep * held, pitch,
                         )  # fmt: skip
                         sums = simd.raised(sums, floor if last else lowest)
                         row, q = (pixel + p) // y_length, (pixel + p) % y_length
@@ -191,16 +193,16 @@ def correlate(bits: int, lanes: int, m: int, vectors: int, mode: int) -> Any:
 
 
 @reads(
-    "units", "splits", "runs", "pixels", "x_rows", "length", "x_step", "channels", "channel_parts",
-    "x_channel", "taps", "tap_table", "tiles", "line_channels", "x_blocks",
-    "staged", "x_offset", "columns", "columns_bytes", "packed", "block_bytes", "partial",
-    "block_sums", "split_sums", "groups", "group_blocks",
+    "units", "splits", "runs", "pixels", "x_rows", "length", "x_step", "channels", "line_parts",
+    "x_channel", "taps", "tap_table", "tiles", "line_channels", "line_taps", "tap_parts",
+    "x_blocks", "staged", "x_offset", "columns", "columns_bytes", "packed", "block_bytes",
+    "partial", "block_sums", "split_sums", "groups", "group_blocks",
 )  # fmt: skip
 def correlate_gradient(bits: int, lanes: int, m: int, vectors: int, mode: int) -> Any:
     """Weight gradient: tiles of ``m`` rows of a column block by ``vectors`` vectors of channels.
 
-    A unit is a split of the pixels by a group by a part of its input channels; its sums go to the
-    workspace, block by block of pixels.
+    A unit is a split of the pixels by a group by a part of its input channels, or of the taps of
+    one; its sums go to the workspace, block by block of pixels.
     """
     fields = len(correlate_gradient.fields)  # type: ignore[attr-defined]
     size = bits // 8
@@ -210,27 +212,27 @@ def correlate_gradient(bits: int, lanes: int, m: int, vectors: int, mode: int) -
     pitch = PIXELS * size
 
     def kernel(args, x, w, y, bias, workspace, slot, slots):
-        (units, splits, runs, pixels, x_rows, length, x_step, channels, channel_parts,
-         x_channel, taps, tap_table, tiles, line_channels, x_blocks,
-         staged, x_offset, columns, columns_bytes, packed, block_bytes, partial,
+        (units, splits, runs, pixels, x_rows, length, x_step, channels, line_parts,
+         x_channel, taps, tap_table, tiles, line_channels, line_taps, tap_parts,
+         x_blocks, staged, x_offset, columns, columns_bytes, packed, block_bytes, partial,
          block_sums, split_sums, groups, group_blocks) = simd.words(args, fields)  # fmt: skip
         source = (workspace if staged else x) + x_offset
         column = workspace + columns + slot * columns_bytes
         for unit in range(slot * units // slots, (slot + 1) * units // slots):
-            part = unit % channel_parts
-            group = unit // channel_parts % groups
-            split = unit // channel_parts // groups
-            first_channel = part * line_channels
-            here = min(line_channels, channels - first_channel)
+            part = unit % line_parts
+            group = unit // line_parts % groups
+            split = unit // line_parts // groups
+            first_channel, tap = part // tap_parts * line_channels, part % tap_parts * line_taps
+            here, held = min(line_channels, channels - first_channel), min(line_taps, taps - tap)
             first_block = group * group_blocks
             x_base = source + simd.word(x_blocks, first_block) + first_channel * x_channel
             first_run, last_run = split * runs // splits, (split + 1) * runs // splits
-            rows_here = here * taps
+            rows_here = here * held
             for run in range(first_run, last_run):
                 pixel = run * PIXELS
                 present = min(PIXELS, pixels - pixel)
                 image = (x_base, x_rows, length, x_step)
-                window = (here, x_channel, taps, tap_table)
+                window = (here, x_channel, held, tap_table + 8 * tap)
                 gather_columns(column, image, window, pixel, present, bits, lanes, mode)
                 for block in range(first_block, first_block + group_blocks):
                     gradient = (workspace + packed + block * block_bytes + pixel * line,)

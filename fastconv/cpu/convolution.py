@@ -7,12 +7,19 @@ from importlib import import_module
 from types import ModuleType
 from typing import NamedTuple, Protocol
 
-from fastconv.cpu import simd, threads
+from fastconv.cpu import simd, threads, vast
 from fastconv.cpu.operands import Operands
 from fastconv.cpu.program import Array, Program, Stages, Step
 from fastconv.cpu.views import Workspace
 from fastconv.geometry import ConvGeometry
-from fastconv.lowering import Lowered, clipped, lower_forward, lower_input_gradient, subsampled
+from fastconv.lowering import (
+    Lowered,
+    clipped,
+    lower_forward,
+    lower_input_gradient,
+    subsampled,
+    trimmed,
+)
 
 _SERIAL_MULTIPLY_ADDS = 1 << 20  # below this, waking a second thread costs more than it saves
 
@@ -37,6 +44,7 @@ _EXACT = (
     "col2im",
     "listed",
 )  # no more than products and sums: for integers too
+_TRIMMED = ("direct", "im2col")  # that take passes as `trimmed` leaves them
 _COARSE = ("winograd", "fft")  # that round more coarsely, which `options(winograd=False)` forbids
 
 
@@ -106,13 +114,22 @@ def plan_steps(
         )
     module = _module(algorithm, pass_name)
     make = module.weight_gradient if pass_name == "weight_gradient" else module.correlate
-    low, moves = subsampled(low)
+    left = trimmed(low) if algorithm in _TRIMMED else low
+    is_vast = left is not low
+    made: list[Step] | Runnable
+    if is_vast and pass_name == "weight_gradient":
+        made = vast.weight_gradient(make, g.weight_shape, left, arrays, space)
+        made += _mending(pass_name, g, left, arrays, space, multiplies=False)
+        return Made(algorithm, made, left.multiply_adds)
+    low, moves = subsampled(left)
     seen = zip(arrays.x[2:], moves, strict=True)
     near = arrays._replace(x=(*arrays.x[:2], *(stride * move for stride, move in seen)))
-    made: list[Step] | Runnable = make(low, near, space, space.slots)
-    if isinstance(made, list) and algorithm not in _COARSE and arrays.bits != simd.INT64:
+    made = make(low, near, space, space.slots)
+    if isinstance(made, list) and algorithm not in _COARSE:
         skips = getattr(module, "skips_padding", None)
         multiplies = low.needs_padding and not (skips and skips(low, arrays))
+        # Of vast padding only a part is left, too little for a forward pass.
+        multiplies = multiplies and not (is_vast and pass_name == "forward")
         made = [*made, *_mending(pass_name, g, low, arrays, space, multiplies)]
     return Made(algorithm, made, low.multiply_adds)
 
@@ -126,7 +143,9 @@ def _mending(
     ``multiplies``: the algorithm makes products with its zeros.
     """
     again, whole = pass_name == "input_gradient", lower_forward(g)
-    if not (multiplies if again else whole.needs_padding and not multiplies):
+    if arrays.bits == simd.INT64 or not (
+        multiplies if again else whole.needs_padding and not multiplies
+    ):
         return []
     with threads.preparing:  # late, as the algorithms are
         not_finite = import_module(f"{__package__}.not_finite")
@@ -160,7 +179,8 @@ def candidates(
     """The algorithms that can do a pass, but for those that `make_plan` may not choose."""
     low = _lowered(pass_name, g)
     coarse = _coarse(low) if winograd else ()
-    allowed = (name for name in ALGORITHMS if name not in _COARSE or name in coarse)
+    names = ALGORITHMS if trimmed(low) is low else ("listed", *_TRIMMED)
+    allowed = (name for name in names if name not in _COARSE or name in coarse)
     return tuple(name for name in allowed if not _refusal(name, pass_name, low, arrays))
 
 
@@ -206,7 +226,7 @@ def _chosen(pass_name: str, low: Lowered, arrays: Operands, winograd: bool) -> s
     if not _refusal("listed", pass_name, low, arrays):
         return "listed"
     plain = "direct"
-    if arrays.bits == simd.INT64:
+    if arrays.bits == simd.INT64 or trimmed(low) is not low:
         return plain
 
     def cycles(name: str) -> float:

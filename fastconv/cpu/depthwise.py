@@ -126,16 +126,18 @@ def _pixels(
         w_planes, source = group * low.source_channels * w[0] + target * w[1], w[0]
     else:
         w_planes, source = np.arange(channels, dtype=np.int64) * w[0], w[1]
+    channel = np.arange(low.source_channels, dtype=np.int64)[:, np.newaxis]
     operands: _Operands = []
     for part in low.parts:
         depth, rows, columns = three_axes(part)
         index, step, first, _ = progression(rows.taps)
-        layers = [(c, i, o) for c in range(low.source_channels) for i, o in depth.taps]
-        of_channel = band.depth_taps * band.plane
+        planes_x = [band.tap(o, first) for _, o in depth.taps]
+        layer_x = channel * (band.depth_taps * band.plane) + np.array(planes_x, np.int64)
+        layer_w = channel * source + np.array([i * down for i, _ in depth.taps], np.int64)
         operands.append({
-            "layers": len(layers),
-            "layer_x": np.array([c * of_channel + band.tap(o, first) for c, _, o in layers]),
-            "layer_w": np.array([c * source + i * down for c, i, _ in layers], np.int64),
+            "layers": layer_x.size,
+            "layer_x": layer_x.ravel(),
+            "layer_w": layer_w.ravel(),
             "w_columns": np.array([i * across for i, _ in columns.taps], np.int64),
             "w_row": step * along,
             "weights_staged": 0,

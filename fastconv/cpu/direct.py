@@ -14,6 +14,7 @@ from fastconv.cpu.operands import (
     pack_weights,
     stage,
     stay_near,
+    used_phases,
     weight_lanes,
 )
 from fastconv.cpu.packing import pack_step
@@ -190,7 +191,7 @@ def _window_steps(
     bias, bias_from = pack_bias(low, arrays, blocks, shape.m, space)
     tiles = -(-len(over.x_rows) // shape.rho)
     constants = _common(low, arrays, x, y, over, blocks, tiles)
-    constants |= _channel_loop(low, x, phase_table(part, x, moves))
+    constants |= _channel_loop(low, x, phase_table(low, part, x, moves))
     constants |= {"weights": weights, "block_bytes": block_bytes, "bias_from": bias_from}
     units = _cut(constants, len(blocks.group), tiles, block_bytes)
     constants |= _scratch(shape, arrays, space, threads, units)
@@ -207,14 +208,13 @@ def unit_moves(part: Correlation) -> Correlation:
     return Correlation(tuple(AxisPart(a.start, a.step, a.length, 1, a.taps) for a in part.axes))
 
 
-def phase_table(part: Correlation, x: View, moves: tuple[int, ...]) -> np.ndarray:
-    """Byte offset of each tap in a source split into stride phases."""
-    plane = x.channel // prod(moves)
+def phase_table(low: Lowered, part: Correlation, x: View, moves: tuple[int, ...]) -> np.ndarray:
+    """Byte offset of each tap in a source split into the stride phases that taps are in."""
+    there = {phase: i for i, phase in enumerate(sorted(used_phases(low, moves)))}
+    plane = x.channel // max(len(there), 1)
     table = []
     for _, offsets in part.taps:
-        phase = 0
-        for offset, move in zip(offsets, moves, strict=True):
-            phase = phase * move + offset % move
+        phase = there[tuple(o % m for o, m in zip(offsets, moves, strict=True))]
         within = sum(o // m * s for o, m, s in zip(offsets, moves, x.spatial, strict=True))
         table.append(phase * plane + within)
     return np.array(table, dtype=np.int64)

@@ -324,7 +324,7 @@ def _dot_steps(low: Lowered, arrays: Operands, space: Workspace) -> list[Step]:
         more, dy = stage_planes(arrays.w, whole, (1,) * len(counts), OPERAND_W, arrays.bits, space)
         steps += more
     over = loops(unit_moves(part), low.N, x, dy, any_axis=False)
-    taps = phase_table(part, x, moves)
+    taps = phase_table(low, part, x, moves)
     entries = (np.arange(low.source_channels)[:, None] * x.channel + taps).ravel()
     shape = dot_tile(len(entries), channels)
     blocks = block_table(low.groups, channels, shape.rho, overlap=True)

@@ -241,7 +241,7 @@ def mend_weights(bits: int) -> Any:
     """Make NaN of weight gradients whose tap meets padding where the output gradient is not finite.
 
     A channel has no such output gradient where one of its weight gradients has met all of it and is
-    finite.
+    finite; where none has, it is looked at itself.
     """
     fields = len(mend_weights.fields)  # type: ignore[attr-defined]
     tap, last, sums = 8 * TAP, TAP - 1, 32 if bits == simd.PAIRS else bits
@@ -259,6 +259,13 @@ def mend_weights(bits: int) -> Any:
                 clean = value - value == 0
                 if clean:
                     break
+            if not clean:
+                clean = True
+                for place in range(N * D * P):
+                    p, d, n = place % P, place // P % D, place // P // D
+                    row = w + k * dy_channel + n * dy_image + d * d_step + p * h_step
+                    for q in range(Q):
+                        clean = clean and is_finite(row + q * w_step, spare, bits)
             for t in range(0 if clean else taps):
                 spoilt = False
                 for place in range(N * D * P):

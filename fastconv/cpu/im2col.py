@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import gcd, prod
+from typing import NamedTuple
 
 import numpy as np
 
@@ -102,7 +103,7 @@ def _part_steps(
     pack, weights, block_bytes = pack_weights(low, part, arrays, blocks, width, space)
     bias, bias_from = pack_bias(low, arrays, blocks, width, space)
     taps = len(part.taps)
-    chunk = _chunk(low.source_channels, taps, arrays.size)
+    chunk = _chunk(low.source_channels, taps, PIXELS * arrays.size, _COLUMN_BYTES)
     group_blocks = len(blocks.group) // low.groups
     tile_bytes = shape.registers * arrays.lanes * arrays.size
     run_tiles = min(-(-pixels // shape.m), PIXELS // shape.m)
@@ -110,7 +111,7 @@ def _part_steps(
     pixel_units = -(-pixels // (run_tiles * shape.m)) * low.groups
     block_parts = parts_for(pixel_units, group_blocks)
     units = pixel_units * block_parts
-    column_bytes = chunk * taps * PIXELS * arrays.size
+    column_bytes = chunk.channels * chunk.taps * PIXELS * arrays.size
     scratch_bytes = group_blocks * run_tiles * tile_bytes
     slots = min(threads, units)
     constants: dict[str, Constant] = {
@@ -123,7 +124,7 @@ def _part_steps(
         "y_step": target.pixels.y_step,
         "valid": blocks.present,
         "channels": low.source_channels,
-        "chunk_channels": chunk,
+        **chunk.constants(low.source_channels, taps),
         "y_blocks": (blocks.group * low.target_channels + blocks.first) * y.channel,
         "y_channel": y.channel,
         "weights": weights,
@@ -170,15 +171,15 @@ def _panel_steps(
     pack, weights, block_bytes = pack_weights(low, part, arrays, blocks, shape.m, space)
     bias, bias_from = pack_bias(low, arrays, blocks, shape.m, space)
     taps, panels = len(part.taps), -(-pixels // panel_pixels)
-    most = max(1, _PANEL_BYTES // (max(taps, 1) * panel_pixels * arrays.size))
-    chunk = -(-low.source_channels // -(-low.source_channels // most))
+    chunk = _chunk(low.source_channels, taps, panel_pixels * arrays.size, _PANEL_BYTES)
     runs = parts_for(1, panels)
     run_panels = -(-panels // runs)
     runs = -(-panels // run_panels)
     block_parts = parts_for(runs, len(blocks.group))
     units = runs * block_parts
     tile_bytes = shape.m * panel_pixels * arrays.size
-    waiting = tile_bytes * (len(blocks.group) if chunk < low.source_channels else 0)
+    cuts = chunk.constants(low.source_channels, taps)
+    waiting = tile_bytes * (len(blocks.group) if cuts["cuts"] > 1 else 0)
     fills = shape.m * arrays.lanes * arrays.size if how is not None else 0
     scratch_bytes = tile_bytes + fills + waiting
     mode = {1: pixel_panels.RUNS, 2: pixel_panels.PAIRS}.get(
@@ -193,7 +194,7 @@ def _panel_steps(
         "run_panels": run_panels,
         "pixels": pixels,
         "channels": low.source_channels,
-        "chunk_channels": chunk,
+        **cuts,
         "x_count": len(source.x_rows),
         "blocks": len(blocks.group),
         "weights": weights,
@@ -213,7 +214,8 @@ def _panel_steps(
         "scratch_bytes": scratch_bytes,
     }
     constants |= _gathering(low, part, x, source.x_rows, source.pixels)
-    constants |= _columns(chunk * taps * panel_pixels * arrays.size, slots, space)
+    column_bytes = chunk.channels * chunk.taps * panel_pixels * arrays.size
+    constants |= _columns(column_bytes, slots, space)
     kernel = compiled(
         pixel_panels.correlate,
         arrays.bits, arrays.lanes, shape.m, shape.vectors, mode, 0 if how is None else how.apart,
@@ -221,10 +223,35 @@ def _panel_steps(
     return [pack, bias, Step(kernel, units, constants)]
 
 
-def _chunk(channels: int, taps: int, size: int) -> int:
-    """Channels whose columns stay in cache together, in chunks of much the same length."""
-    chunks = -(-channels * max(taps, 1) * PIXELS * size // _COLUMN_BYTES)
-    return -(-channels // min(chunks, channels))
+class _Chunk(NamedTuple):
+    """Lines of columns that stay in cache together: of so many channels, or taps of one of them."""
+
+    channels: int
+    taps: int
+
+    def constants(self, channels: int, taps: int) -> dict[str, int]:
+        """What kernels read of how so many channels and taps are cut into such chunks."""
+        tap_cuts = -(-taps // self.taps) if taps else 1
+        return {
+            "chunk_channels": self.channels,
+            "chunk_taps": self.taps,
+            "tap_cuts": tap_cuts,
+            "cuts": -(-channels // self.channels) * tap_cuts,
+        }
+
+
+def _chunk(channels: int, taps: int, line: int, most: int) -> _Chunk:
+    """Chunks of much the same length, of at most so many bytes in lines of ``line`` bytes each."""
+    taps = max(taps, 1)
+    lines = max(1, most // line)
+    if taps > lines:
+        return _Chunk(1, _evenly(taps, lines))
+    return _Chunk(_evenly(channels, lines // taps), taps)
+
+
+def _evenly(count: int, most: int) -> int:
+    """The length of pieces of much the same length, ``most`` at most, that ``count`` is cut to."""
+    return -(-count // -(-count // most))
 
 
 def _gathering(
@@ -266,23 +293,26 @@ def weight_gradient(low: Lowered, arrays: Operands, space: Workspace, threads: i
     width = shape.vectors * arrays.lanes
     sums = low.groups * low.target_channels * channels * taps * arrays.size
     splits = parts_for(low.groups, min(runs, max(1, _PARTIAL_BYTES // sums)))
-    line_channels = _line_channels(channels, taps, low.groups, splits, arrays.size)
-    channel_parts = -(-channels // line_channels)
-    m, tiles = shape.m, -(-line_channels * taps // shape.m)
+    lines = _lines_of_a_unit(channels, taps, low.groups, splits, arrays.size)
+    cuts = lines.constants(channels, taps)
+    line_parts, tap_parts = cuts["cuts"], cuts["tap_cuts"]
+    m, tiles = shape.m, -(-lines.channels * lines.taps // shape.m)
     blocks = block_table(low.groups, low.target_channels, width, overlap=False)
     lanes = gradient_lanes(low, arrays, over.y_rows, over.pixels, blocks, width)
     pack, place, block_bytes = packed(lanes, OPERAND_W, space)
-    block_sums = channel_parts * tiles * m * width * arrays.size
+    block_sums = line_parts * tiles * m * width * arrays.size
     all_sums = len(blocks.group) * block_sums
-    units = splits * low.groups * channel_parts
+    units = splits * low.groups * line_parts
     constants: dict[str, Constant] = {
         "units": units,
         "splits": splits,
         "runs": runs,
         "pixels": pixels,
         "channels": channels,
-        "channel_parts": channel_parts,
-        "line_channels": line_channels,
+        "line_parts": line_parts,
+        "line_channels": lines.channels,
+        "line_taps": lines.taps,
+        "tap_parts": tap_parts,
         "tiles": tiles,
         "packed": place,
         "block_bytes": block_bytes,
@@ -300,13 +330,18 @@ def weight_gradient(low: Lowered, arrays: Operands, space: Workspace, threads: i
         arrays.bits, arrays.lanes, m, shape.vectors, _mode(arrays, x, over.pixels),
     )  # fmt: skip
     channel, tap = np.divmod(np.arange(channels * taps), taps)
-    part_of, within = np.divmod(channel, line_channels)
-    sources = part_of * (tiles * m) + within * taps + tap
+    (channel_part, channel), (tap_part, tap) = (
+        np.divmod(channel, lines.channels),
+        np.divmod(tap, lines.taps),
+    )
+    part_of = channel_part * tap_parts + tap_part
+    sources = part_of * (tiles * m) + channel * lines.taps + tap
     finish = finish_lines(low, arrays, constants, sources, blocks, shape.vectors, space, threads)
     return [*steps, pack, Step(kernel, units, constants), finish]
 
 
-def _line_channels(channels: int, taps: int, groups: int, splits: int, size: int) -> int:
-    """Input channels whose columns a unit holds: what stays in cache, less to make enough units."""
+def _lines_of_a_unit(channels: int, taps: int, groups: int, splits: int, size: int) -> _Chunk:
+    """The columns that a unit holds: what stays in cache, less to make enough units."""
     parts = parts_for(groups * splits, -(-channels * taps // 64))
-    return min(_chunk(channels, taps, size), -(-channels // min(parts, channels)))
+    lines = _chunk(channels, taps, PIXELS * size, _COLUMN_BYTES)
+    return lines._replace(channels=min(lines.channels, -(-channels // min(parts, channels))))

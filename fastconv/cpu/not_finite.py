@@ -148,17 +148,24 @@ class _Meeting:
     def table(self, x: tuple[int, ...], w: tuple[int, ...]) -> np.ndarray:
         """What `edge_sums` reads of each tap: its place in source and weights, and its spans."""
         rank, counts = len(self.spans), [len(spans) for spans in self.spans]
-        rows = []
-        for index in np.ndindex(*counts):
-            taps = [axis.taps[t] for axis, t in zip(self.part.axes, index, strict=True)]
-            spans = [self.spans[i][t] for i, t in enumerate(index)]
-            source = sum(
-                (o - before) * pitch
-                for (_, o), before, pitch in zip(taps, self.low.before, x, strict=True)
-            )
-            weight = sum(r * pitch for (r, _), pitch in zip(taps, w, strict=True))
-            rows.append([source, weight, *(0, 1) * (3 - rank), *(end for s in spans for end in s)])
-        return np.array(rows, np.int64).ravel()
+        rows = np.zeros((*counts, edge_sums.TAP), np.int64)
+        rows[..., 2:] = (0, 1) * 3
+        for i, (axis, spans) in enumerate(zip(self.part.axes, self.spans, strict=True)):
+            along = [-1 if j == i else 1 for j in range(rank)]
+            first, end = np.array(spans, np.int64).reshape(-1, 2).T
+            # Of a tap that meets nothing but padding nobody asks where it lies.
+            before = self.low.before[i]
+            starts = [
+                (o - before) * x[i] * (a < b)
+                for (_, o), (a, b) in zip(axis.taps, spans, strict=True)
+            ]
+            places = [r * w[i] for r, _ in axis.taps]
+            rows[..., 0] += np.array(starts, np.int64).reshape(along)
+            rows[..., 1] += np.array(places, np.int64).reshape(along)
+            spanned = 2 + 2 * (3 - rank + i)
+            rows[..., spanned] = first.reshape(along)
+            rows[..., spanned + 1] = end.reshape(along)
+        return rows.ravel()
 
 
 def _spare(arrays: Operands, space: Workspace) -> int:

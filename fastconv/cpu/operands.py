@@ -92,8 +92,7 @@ def stage(
     channels = low.groups * low.source_channels
     extents = Padding(low.N, channels, low.source, low.before, low.padded)
     if pixels_contiguous:
-        taps = (offsets for part in low.parts for _, offsets in part.taps)
-        used = {tuple(o % m for o, m in zip(offsets, moves, strict=True)) for offsets in taps}
+        used = used_phases(low, moves)
         return stage_planes(arrays.x, extents, moves, OPERAND_X, arrays.bits, space, used)
     # Pixels 4096 bytes apart share one set of the first-level cache: a copy spreads them.
     crowded = arrays.channels_last and arrays.x[-1] % 4096 == 0
@@ -108,6 +107,12 @@ def stage(
     if arrays.channels_last:
         return stage_pixels(arrays.x, extents, OPERAND_X, arrays.bits, space)
     return stage_planes(arrays.x, extents, (1,) * len(moves), OPERAND_X, arrays.bits, space)
+
+
+def used_phases(low: Lowered, moves: tuple[int, ...]) -> set[tuple[int, ...]]:
+    """The stride phases of the source that any tap is in."""
+    taps = (offsets for part in low.parts for _, offsets in part.taps)
+    return {tuple(o % m for o, m in zip(offsets, moves, strict=True)) for offsets in taps}
 
 
 def weight_lanes(

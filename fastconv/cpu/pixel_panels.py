@@ -75,7 +75,8 @@ def _gather_panel(target, image, window, pixel, count, vectors, bits, lanes, mod
 
 @reads(
     "units", "block_parts", "run_panels", "pixels", "x_rows", "x_count", "length", "x_step",
-    "channels", "chunk_channels", "x_channel", "taps", "tap_table", "staged", "x_offset",
+    "channels", "chunk_channels", "cuts", "tap_cuts", "chunk_taps", "x_channel", "taps",
+    "tap_table", "staged", "x_offset",
     "blocks", "weights", "block_bytes", "bias_from", "y_blocks", "y_rows", "y_length", "y_channel",
     "image_rows", "trails", "lead", "span",
     "near", "floor", "columns", "columns_bytes", "scratch", "scratch_bytes",
@@ -84,9 +85,9 @@ def correlate(bits: int, lanes: int, m: int, vectors: int, mode: int, apart: int
     """Correlate: tiles of ``m`` output channels by a panel of ``vectors`` vectors of pixels.
 
     A unit is a run of panels, counted through all images, by a part of the blocks of channels. Long
-    reductions are cut by input channels: a panel's sums wait in the scratch from one chunk to the
-    next. Where ``apart`` is not 0, results lie so many elements apart and are woven with what fills
-    the rest of the target.
+    reductions are cut by input channels, and very large kernels by taps: a panel's sums wait in the
+    scratch from one chunk to the next. Where ``apart`` is not 0, results lie so many elements apart
+    and are woven with what fills the rest of the target.
     """
     fields = len(correlate.fields)  # type: ignore[attr-defined]
     size = bits // 8
@@ -98,7 +99,8 @@ def correlate(bits: int, lanes: int, m: int, vectors: int, mode: int, apart: int
 
     def kernel(args, x, w, y, bias, workspace, slot, slots):
         (units, block_parts, run_panels, pixels, x_rows, x_count, length, x_step,
-         channels, chunk_channels, x_channel, taps, tap_table, staged, x_offset,
+         channels, chunk_channels, cuts, tap_cuts, chunk_taps, x_channel, taps,
+         tap_table, staged, x_offset,
          blocks, weights, block_bytes, bias_from, y_blocks, y_rows, y_length, y_channel,
          image_rows, trails, lead, span, near, floor, columns, columns_bytes, scratch,
          scratch_bytes) = simd.words(args, fields)  # fmt: skip
@@ -121,22 +123,24 @@ def correlate(bits: int, lanes: int, m: int, vectors: int, mode: int, apart: int
                 here = min(width, pixels - pixel)
                 row, q = pixel // y_length, pixel % y_length
                 inside = not apart and here == width and q + width <= y_length
-                for first_channel in range(0, channels, chunk_channels):
-                    held = min(chunk_channels, channels - first_channel)
-                    image = (source + first_channel * x_channel, x_rows, length, x_step)
-                    window = (held, x_channel, taps, tap_table)
+                for cut in range(cuts):
+                    channel, tap = cut // tap_cuts * chunk_channels, cut % tap_cuts * chunk_taps
+                    held = min(chunk_channels, channels - channel)
+                    held_taps = min(chunk_taps, taps - tap)
+                    image = (source + channel * x_channel, x_rows, length, x_step)
+                    window = (held, x_channel, held_taps, tap_table + 8 * tap)
                     gather_panel(panel, image, window, pixel, here, vectors, bits, lanes, mode)
-                    packed = workspace + weights + first_channel * taps * m * size
-                    is_last = first_channel + held == channels
+                    packed = workspace + weights + (channel * taps + tap) * m * size
+                    depth, is_last = held * held_taps, cut == cuts - 1
                     # What the next panel reads: a line of each channel with every block.
                     after = pixel + width
                     later = image[0] + simd.word(x_rows, after // length % x_count)
                     later += after % length * x_step
                     later_step = x_channel if taps == 1 else 0
-                    spread = min(64, span * m // (held * taps))
+                    spread = min(64, span * m // depth)
                     for block in range(first_block, last_block):
                         sums_at = waiting + (block - first_block) * tile_bytes
-                        if first_channel == 0:
+                        if cut == 0:
                             start = workspace + bias_from + block * m * size
                             sums = simd.repeat_columns(start, bits, lanes, m, vectors)
                         else:
@@ -150,7 +154,6 @@ def correlate(bits: int, lanes: int, m: int, vectors: int, mode: int, apart: int
                         ahead = later + (block - first_block) * 64 % (width * x_step + 63)
                         if apart:
                             # What will be written is asked for channel by channel: see `spread`.
-                            depth = held * taps
                             for i in range(m):
                                 first, last = i * depth // m, (i + 1) * depth // m
                                 sums = tile.contract_between(
@@ -162,7 +165,7 @@ def correlate(bits: int, lanes: int, m: int, vectors: int, mode: int, apart: int
                         else:
                             sums = tile.contract_ahead(
                                 sums, (packed + block * block_bytes,), size, size, m, (panel,),
-                                vectors, held * taps, m * size, ahead, later_step,
+                                vectors, depth, m * size, ahead, later_step,
                             )  # fmt: skip
                         if not is_last:
                             simd.store_tile(sums, sums_at)

@@ -116,19 +116,19 @@ def stage_planes(
     """Stage with pixels contiguous: (n, c, phases, *spatial).
 
     ``phases`` splits each axis by its stride: phase f of axis i holds padded pixels f, f + s, ...
-    The view's spatial strides step through one phase. Phases that are not ``used`` are left out.
+    The view's spatial strides step through one phase. Only phases that are ``used`` are there, if
+    those are told: of a stride far beyond the kernel, hardly any.
     """
     size = bits // 8
     held = tuple(-(-e // s) for e, s in zip(p.padded, phases, strict=True))
     pitches = _contiguous(held, size)
     plane = prod(held) * size
-    channel = plane * prod(phases)
+    there = list(np.ndindex(*phases)) if used is None else sorted(used)
+    channel = plane * len(there)
     # Windows of up to three vectors may overhang the last row.
     offset = space.take(p.N * p.C * channel + 3 * simd.VECTOR_BITS // 8)
     steps = []
-    for index, phase in enumerate(np.ndindex(*phases)):
-        if used is not None and phase not in used:
-            continue
+    for index, phase in enumerate(there):
         axes = [
             _axis(
                 p.spatial[i], p.before[i], held[i], strides[2 + i], pitches[i], phases[i], phase[i]

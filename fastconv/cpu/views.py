@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 from fastconv.cpu import simd, threads
 
+_MOST_BYTES = 1 << 62
+
 OPERAND_X, OPERAND_W, OPERAND_BIAS = 0, 1, 2  #: numbers by which steps tell what they read
 
 
@@ -48,4 +50,6 @@ class Workspace:
         """The offset of ``size`` new bytes; a vector read that overhangs them stays inside."""
         offset = self.size
         self.size += -(-(size + simd.VECTOR_BITS // 8) // 64) * 64
+        if self.size > _MOST_BYTES:  # more than kernels count, too
+            raise MemoryError(f"a workspace of {self.size} bytes is more than there can be")
         return offset

@@ -22,6 +22,7 @@ from typing import NamedTuple
 from fastconv.cpu.operands import Operands
 from fastconv.lowering import AxisPart, Correlation, Lowered
 
+_MOST_DILATION = 64  # beyond the image's own extent: one pixel each, and tables of all of them
 MOST_TAPS = 5  # along an axis: beyond, a tile of six points is one pixel
 _POINTS = (6, 5, 4)  # that a map can have; more would round too coarsely
 _ACROSS = 48  # tiles side by side at most
@@ -105,6 +106,9 @@ def refusal(low: Lowered) -> str | None:
         return f"needs at most {MOST_TAPS} taps a stride phase along each axis"
     if all(taps == 1 for taps, _, _ in shapes):
         return "needs more than one tap a stride phase"
+    lengths = [max(part.axes[i].length for part in low.parts) for i in range(len(low.source))]
+    if any(d > max(n, _MOST_DILATION) for (_, _, d), n in zip(shapes, lengths, strict=True)):
+        return f"needs a dilation within the image, or of at most {_MOST_DILATION}"
     strided = len(low.parts) > 1 or any(stride > 1 for _, stride, _ in shapes)
     if strided and any(dilation > 1 for _, _, dilation in shapes):
         return "needs stride 1 or dilation 1"
