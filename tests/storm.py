@@ -28,7 +28,7 @@ CASES = {
     "few channels": simple(2, 3, 8, (60, 60), (7, 7), stride=2, pad=3),
 }
 SMALL = simple(1, 1, 1, (3, 3), (2, 2))
-LARGE_KERNEL = simple(1, 1, 1, (90, 80), (15, 15), pad=7)
+LARGE_KERNEL = simple(3, 1, 1, (90, 80), (15, 15), pad=7)
 
 
 def reals(case: Case, which: str, dtype: str = "float32", layout: str = "") -> list[Array]:
