@@ -236,7 +236,7 @@ def test_eight_processes_that_start_at_once(tmp_path: Path) -> None:
 def test_another_processor_has_kernels_of_its_own(tmp_path: Path) -> None:
     assert called(SMALL, tmp_path) == (0, 2)
     assert called(SMALL, tmp_path, NUMBA_CPU_NAME="nocona") == (0, 2)
-    assert called(SMALL, tmp_path, NUMBA_CPU_NAME="nocona") == (2, 0)
+    assert len(kernels(tmp_path)) == 4
     assert called(SMALL, tmp_path) == (2, 0)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hostile import WRONG, array
+from hostile import WRONG, Index, array
 from hostile_calls import Call, calls
 from test_hostile import KIND, good
 
@@ -96,3 +96,17 @@ def test_jax() -> None:
     (call,) = calls(fastconv.jax, arrays, JAX_KIND, ["conv_general_dilated"])
     call.run()
     assert not wrong_in(call, dict.fromkeys(call.kinds, array(1, 2, 3, 3)))
+
+
+def test_sizes_in_pytorch_are_known_by_values_and_not_by_texts() -> None:
+    """Objects of a plain ``repr`` look alike once one lies where another lay."""
+    torch = pytest.importorskip("torch")
+    from fastconv.torch import sizes
+
+    class Same(Index):
+        def __repr__(self) -> str:
+            return "1"
+
+    x, w = torch.zeros(1, 1, 5, 5), torch.zeros(1, 1, 2, 2)
+    outputs = [sizes.forward(2, x, w, Same(stride), 0, 1, 1).output for stride in (1, 2, 1)]
+    assert outputs == [(4, 4), (2, 2), (4, 4)]

@@ -209,7 +209,7 @@ X, W = np.zeros((2, 4, 5, 5), np.float32), np.zeros((6, 4, 3, 3), np.float32)
         ((X, W, (0, 1), "SAME"), {}, ValueError, "window_strides must be at least 1"),
         ((X, W, (1,), "SAME"), {}, ValueError, "window_strides must be an integer or a tuple of 2"),
         ((X, W.astype(np.int32), (1, 1), "SAME"), {}, TypeError, "rhs must have the dtype of lhs"),
-        ((X > 0, W > 0, (1, 1), "SAME"), {}, TypeError, "lhs must be"),
+        ((X > 0, W > 0, (1, 1), "SAME"), {}, TypeError, "lhs must"),
         ((X[:, :, :2], W, (1, 1), "VALID"), {}, ValueError, "rhs must fit into the padded lhs"),
         (
             (X, W, (1, 1), "SAME"),
