@@ -62,7 +62,7 @@ def test_grid(
 
 
 @pytest.mark.parametrize("algorithm", WITH_AUTO)
-@pytest.mark.parametrize(("case", "dtype", "layout", "which"), _edges())
+@pytest.mark.parametrize(("case", "dtype", "layout", "which"), list(_edges()))
 def test_edges(
     case: Case, dtype: str, layout: str, which: str, algorithm: str, arena: Arena
 ) -> None:
