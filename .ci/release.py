@@ -19,8 +19,10 @@ from packaging.metadata import Metadata
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ("fastconv", "_fastconv_numba.py")  # what is installed
-SOURCES = (*PACKAGE, "tests", "bench", "docs", "examples", "pyproject.toml", "setup.cfg")
-SOURCES = (*SOURCES, "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE")
+SOURCES = (
+    *(*PACKAGE, "tests", "bench", "docs", "examples", "pyproject.toml", "setup.cfg"),
+    *("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE"),
+)
 SCRIPTS = {
     "console_scripts": {"fastconv": "fastconv.__main__:main"},
     "numba_extensions": {"init": "_fastconv_numba:init"},
@@ -92,16 +94,16 @@ def try_wheel(wheel: Path, folder: Path) -> None:
     scripts = folder / "venv" / ("Scripts" if sys.platform == "win32" else "bin")
     python, elsewhere = str(scripts / "python"), folder / "elsewhere"
     elsewhere.mkdir()
-    where = "import fastconv, pathlib; print(pathlib.Path(fastconv.__file__).resolve())"
+    imported = f"import sys, fastconv; sys.exit(not fastconv.__file__.startswith({str(folder)!r}))"
     for command in (
         [python, "-m", "pip", "install", "--quiet", f"fastconv[cli] @ {wheel.as_uri()}"],
         [python, "-m", "pip", "check"],
-        [python, "-W", "error", "-c", where],
+        [python, "-W", "error", "-c", imported],
         [str(scripts / "fastconv"), "info"],
         [str(scripts / "fastconv"), "example"],
         [str(scripts / "fastconv"), "check", "--seconds", "0"],
     ):
-        print("+", *command[:1], *command[1:], flush=True)
+        print("+", *command, flush=True)
         subprocess.run(command, cwd=elsewhere, check=True)
 
 

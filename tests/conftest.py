@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 
 import instruction_sets
@@ -15,7 +16,7 @@ from hypothesis import settings
 from sampling import Sample
 
 _ROOT = Path(__file__).resolve().parent.parent
-_KEPT = 4
+_KEPT = 6
 # More would mostly compile the same kernels at the same time.
 _MOST_WORKERS = 8
 _workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 0))  # in one of them, how many there are
@@ -78,8 +79,8 @@ def _share_cores() -> None:
 
 
 def _sources_hash() -> str:
-    """Return a hash of every source file of the package."""
-    digest = hashlib.sha256()
+    """Return a hash of every source file of the package, and of Numba's version."""
+    digest = hashlib.sha256(version("numba").encode())
     for path in sorted((_ROOT / "fastconv").rglob("*.py")):
         digest.update(path.relative_to(_ROOT).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:16]

@@ -1,5 +1,9 @@
 """Every pass over a grid of geometries, between guard zones, exactly equal to the oracle."""
 
+from collections.abc import Iterator
+from itertools import product
+from typing import Any
+
 import numpy as np
 import pytest
 from arrays import DTYPES, LAYOUTS, Arena
@@ -25,7 +29,15 @@ GRID = [
     *((row, pytest.mark.slow) for rank in RANKS for row in long_grid(rank)),
 ]
 GRID = [pytest.param(*row, id="-".join(map(str, row)), marks=marks) for row, marks in GRID]
-CASES = [pytest.param(case, id=name) for name, case in EDGES.items()]
+
+
+def _edges() -> Iterator[Any]:
+    """Every edge in both layouts and all passes, in one dtype each; the other for a long run."""
+    numbers = [range(len(values)) for values in (EDGES, DTYPES, LAYOUTS, PASSES)]
+    for i, j, k, m in product(*numbers):
+        row = list(EDGES)[i], DTYPES[j], LAYOUTS[k], PASSES[m]
+        marks = () if j == (i + k + m) % len(DTYPES) else pytest.mark.slow
+        yield pytest.param(EDGES[row[0]], *row[1:], id="-".join(row), marks=marks)
 
 
 def check(case: Case, which: str, dtype: str, layout: str, algorithm: str, arena: Arena) -> None:
@@ -50,10 +62,7 @@ def test_grid(
 
 
 @pytest.mark.parametrize("algorithm", WITH_AUTO)
-@pytest.mark.parametrize("which", PASSES)
-@pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(("case", "dtype", "layout", "which"), list(_edges()))
 def test_edges(
     case: Case, dtype: str, layout: str, which: str, algorithm: str, arena: Arena
 ) -> None:
