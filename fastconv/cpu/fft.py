@@ -15,8 +15,10 @@ what is no finite number spoils the whole block it lies in.
 from __future__ import annotations
 
 import functools
+from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from importlib import import_module
 from importlib.util import find_spec
 from itertools import product
@@ -212,9 +214,23 @@ class FourierProgram:
             for unit in range(self.units):
                 work(unit)
             return
-        with ThreadPoolExecutor(slots) as pool:
-            for _ in pool.map(work, range(self.units)):
-                pass
+        left = deque(range(self.units))
+
+        def drain() -> None:
+            while left:
+                try:
+                    unit = left.popleft()
+                except IndexError:  # another thread took the last one
+                    return
+                work(unit)
+
+        with ThreadPoolExecutor(slots - 1) as pool:
+            others: list[Future[None]] = []
+            with suppress(RuntimeError):  # no thread is to be had: then fewer do it all
+                others.extend(pool.submit(drain) for _ in range(slots - 1))
+            drain()
+            for other in others:
+                other.result()
 
     def forwards(self, real: Array, at: Spans = ()) -> Array:
         """The spectra of real blocks, which lie ``at`` those places among zeros, or first."""
