@@ -91,7 +91,7 @@ class Space:
 
 NARROW = Space(
     channels=((3, 17, 1), (4, 6, 2), (5, 5, 5)),
-    extents={2: (4, 5)},
+    extents={2: (5,)},
     kernels={2: ((3, 3), (1, 1))},
     dtypes=("float32",),
     ranks=(2,),

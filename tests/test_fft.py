@@ -1,5 +1,6 @@
 """FFT: each pass against direct sums of integers, which are exact; its bound; what it refuses."""
 
+from concurrent.futures import ThreadPoolExecutor
 from math import log2, prod
 
 import numpy as np
@@ -129,3 +130,16 @@ def test_scipy_is_imported_only_for_large_kernels() -> None:
         "print('scipy.fft' in sys.modules)"
     )
     assert run_script(script).strip() == "False"
+
+
+def test_without_another_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the system gives none, the calling thread does it all."""
+    rng = np.random.default_rng(2)
+    x, w = rng.standard_normal((4, 1, 60, 60)), rng.standard_normal((1, 1, 12, 12))
+    expected = fastconv.conv2d(x, w, algorithm="fft")
+
+    def refuse(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(ThreadPoolExecutor, "submit", refuse)
+    np.testing.assert_array_equal(fastconv.conv2d(x, w, algorithm="fft"), expected)

@@ -22,6 +22,8 @@ from fastconv.cpu.convolution import ALGORITHMS
 from fastconv.geometry import forward_geometry
 from fastconv.lowering import lower_forward, lower_input_gradient, trimmed
 
+slow = pytest.mark.slow
+BOTH = ("direct", pytest.param("im2col", marks=slow))  # each kernel takes its time to compile
 linux = pytest.mark.skipif(sys.platform != "linux", reason="needs memory without a reserve")
 
 VAST = {
@@ -54,7 +56,7 @@ def _small_is_vast(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("_small_is_vast")
-@pytest.mark.parametrize("algorithm", ["direct", "im2col"])
+@pytest.mark.parametrize("algorithm", BOTH)
 @pytest.mark.parametrize("which", PASSES)
 @pytest.mark.parametrize("case", VAST.values(), ids=VAST)
 def test_vast_padding(case: Case, which: str, algorithm: str, arena: Arena) -> None:
@@ -90,13 +92,14 @@ def test_vast_padding_is_not_copied(case: Case) -> None:
 
 
 @pytest.mark.usefixtures("_small_is_vast")
+@slow
 @pytest.mark.parametrize("dtype", ["bfloat16", "int8", "complex64"])
 def test_vast_padding_of_other_types(dtype: str) -> None:
     for which in PASSES:
         check_dtype(VAST["dilation"], which, dtype, "channels_first", "direct")
 
 
-@pytest.mark.parametrize("algorithm", ["direct", "im2col", "auto"])
+@pytest.mark.parametrize("algorithm", BOTH)
 def test_taps_that_meet_the_image_one_by_one(algorithm: str) -> None:
     """Of a kernel as far apart as its stride is long, each output has one tap in the image."""
     case = Case(2, 2, 3, 1, (4, 3), (3, 3), (30, 30), ((60, 62), (61, 61)), (30, 30), True)
@@ -110,7 +113,7 @@ def test_taps_that_meet_the_image_one_by_one(algorithm: str) -> None:
         np.testing.assert_array_equal(result, expected)
 
 
-@pytest.mark.parametrize("algorithm", ["direct", "im2col", "auto"])
+@pytest.mark.parametrize("algorithm", [*BOTH, "auto"])
 @pytest.mark.parametrize("far", [10**5, 10**8])
 def test_padding_and_dilation_far_beyond_the_image(far: int, algorithm: str) -> None:
     """One tap of nine meets the image: that is all that is computed."""
@@ -137,7 +140,7 @@ def test_columns_of_large_kernels_are_cut(which: str) -> None:
     assert told.workspace < 8 * arrays
 
 
-@pytest.mark.parametrize("layout", ["channels_first", "channels_last"])
+@pytest.mark.parametrize("layout", ["channels_first", pytest.param("channels_last", marks=slow)])
 @pytest.mark.parametrize("which", PASSES)
 def test_large_kernels(which: str, layout: str, arena: Arena) -> None:
     case = simple(1, 2, 5, (46, 47), (41, 43), pad=1)
@@ -166,7 +169,9 @@ def far_apart(values: Array, axis: int) -> Array:
 @linux
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 @pytest.mark.parametrize("which", PASSES)
-@pytest.mark.parametrize("name", ["plain", "depthwise"])
+@pytest.mark.parametrize(
+    "name", ["one by one", *(pytest.param(n, marks=slow) for n in ("plain", "depthwise"))]
+)
 def test_strides_past_32_bits(name: str, which: str, algorithm: str) -> None:
     case = CASES[name]
     given, expected = solved(case, which)
@@ -183,7 +188,7 @@ def test_strides_past_32_bits(name: str, which: str, algorithm: str) -> None:
 
 
 @linux
-@pytest.mark.parametrize("algorithm", ["direct", "im2col"])
+@pytest.mark.parametrize("algorithm", BOTH)
 @pytest.mark.parametrize("channels", [1, 17])
 def test_images_past_31_bits(channels: int, algorithm: str) -> None:
     """A signal of more than 2**31 elements, of which the kernel sees some."""
@@ -201,7 +206,7 @@ def test_images_past_31_bits(channels: int, algorithm: str) -> None:
 
 
 @linux
-@pytest.mark.slow
+@slow
 @pytest.mark.parametrize("algorithm", ["direct", "im2col", "col2im"])
 def test_results_past_31_bits(algorithm: str) -> None:
     """Needs 9 GB. All of a gradient of more than 2**31 elements is written."""
@@ -292,7 +297,7 @@ import resource
 import numba
 import numpy as np
 import fastconv
-from fastconv import lowering, signal
+from fastconv import _results, ndimage
 from fastconv.cpu import threads, workspaces
 from pathlib import Path
 
@@ -328,20 +333,25 @@ calls |= {
     "samples": (fastconv.conv2d_weight, {"padding": 1, "per_sample": True}, (x, w.shape, y)),
     "tables": (fastconv.conv2d, {}, tall),
     "unfold": (fastconv.unfold, {"padding": 1}, (x, 3)),
-    "filter": (fastconv.ndimage.correlate, {}, (x[0], w[0, :3])),
+    "filter": (ndimage.correlate, {}, (x[0], w[0, :3])),
     "nopython": (compiled, {}, (x, w)),
 }
-for name, (function, how, arguments) in calls.items():
+for name, (call, how, arguments) in calls.items():
+    def function(*arguments, **how):
+        # Where memory is this short, Python's own start of a thread may wait for ever.
+        with fastconv.options(threads=1 if "fft" in name else None):
+            return call(*arguments, **how)
+
     expected = function(*arguments, **how)
     starved = fed = 0
     for known in (False, True):
-        room = 1 << 12
+        room = 1 << 16
         while room < 1 << 31:
             fastconv.clear_cache()
             if known:
                 function(*arguments, **how)
                 workspaces.forget()
-                fastconv._results.forget()
+                _results.forget()
             result = None
             limit(room)
             try:
@@ -364,10 +374,12 @@ for name, (function, how, arguments) in calls.items():
 
 
 @linux
-@pytest.mark.slow
+@slow
 def test_memory_runs_out() -> None:
     """Wherever in a call that is: a MemoryError, and the next call is right."""
-    told = [line.rsplit(maxsplit=2) for line in run_script(STARVED).splitlines()]
+    # Freed memory goes back to the system at once, so that every larger array is asked for anew.
+    printed = run_script(STARVED, timeout=1200, MALLOC_MMAP_THRESHOLD_="65536")
+    told = [line.rsplit(maxsplit=2) for line in printed.splitlines()]
     assert len(told) == 19
     for name, starved, fed in told:
         assert int(starved) >= 2, name

@@ -220,7 +220,7 @@ class FourierProgram:
             return
         with ThreadPoolExecutor(helpers) as pool:
             helping: list[Future[None]] = []
-            with suppress(RuntimeError):  # which an interpreter that ends raises: no more threads
+            with suppress(RuntimeError):  # no thread is to be had: then fewer do it all
                 helping.extend(pool.submit(take_units) for _ in range(helpers))
             take_units()
             for helper in helping:
