@@ -147,6 +147,7 @@ def test_halves_are_rounded_once(dtype: str, which: str) -> None:
                 assert each.error(result.astype("float64")) <= bound
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", PASSES)
 @pytest.mark.parametrize("algorithm", ["winograd", "fft"])
 def test_transforms_in_float64(algorithm: str, which: str) -> None:
