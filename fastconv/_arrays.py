@@ -44,7 +44,7 @@ def checked_dtype(dtype: DTypeLike, name: str = "dtype") -> np.dtype[Any]:
     """Return a dtype that kernels exist for; refuse any other."""
     kind = as_dtype(dtype, name)
     if kind.name not in NAMES:
-        raise TypeError(f"{name} must be {NEED}, got {shown(kind)}")
+        raise TypeError(f"{name} must be {NEED}, got {kind}")
     return kind
 
 

@@ -16,9 +16,12 @@ _BESIDE = ("numba", "llvmlite", "numpy", "scipy", "ml_dtypes", "numba-cuda", "to
 def info() -> None:
     """Say what was found on this machine."""
     table = Table.grid(padding=(0, 2))
-    for name, value in facts(machine_info()).items():
+    told = facts(machine_info())
+    for name, value in told.items():
         table.add_row(name, value)
-    Console(highlight=False, soft_wrap=True).print(table)
+    # As wide as it is, so that a path is never cut in two.
+    width = sum(max(map(len, column)) + 2 for column in (told.keys(), told.values()))
+    Console(highlight=False, soft_wrap=True, width=width).print(table)
 
 
 def facts(machine: Machine) -> dict[str, str]:
