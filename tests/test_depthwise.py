@@ -69,6 +69,16 @@ def test_grid(case: Case, dtype: str, layout: str, which: str, arena: Arena) -> 
     np.testing.assert_array_equal(result, oracle(case, which, *given))
 
 
+# Few pixels of many channels, of which vectors of every width have several.
+GATHERED = simple(2, 70, 70, (7, 7), (3, 3), groups=70, pad=1, stride=2)
+
+
+@pytest.mark.parametrize("case", [GATHERED], ids=str)
+def test_channels_are_gathered_into_lanes_and_scattered(case: Case, arena: Arena) -> None:
+    for which in PASSES:
+        test_grid(case, "float32", "channels_first", which, arena)
+
+
 OTHER_RANKS = {
     "a signal": simple(2, 18, 18, (200,), (9,), groups=18, pad=4),
     "a strided signal": simple(1, 3, 6, (75,), (25,), groups=3, stride=4),
