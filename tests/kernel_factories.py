@@ -1,6 +1,6 @@
 """Lists the factories of kernels, from the sources, and says which of them no test compiled.
 
-``python tests/kernel_factories.py FOLDER`` reads the disk cache that a run of all tests left.
+``python tests/kernel_factories.py FOLDER...`` reads the disk caches that a run of all tests left.
 """
 
 import ast
@@ -28,12 +28,12 @@ def _calls(node: ast.AST, name: str) -> bool:
 
 
 def compiled(cache: Path) -> set[str]:
-    """Return MODULE.FACTORY of each kernel of ``cpu`` in one of Numba's disk caches."""
+    """Return MODULE.FACTORY of each kernel of ``cpu`` in a disk cache of Numba's."""
     return {path.name.partition(".locals")[0] for path in cache.glob("cpu_*/*.locals.kernel-*.nbi")}
 
 
 if __name__ == "__main__":
     every = factories("cpu", "reads")
-    if missing := every - compiled(Path(sys.argv[1])):
+    if missing := every.difference(*(compiled(Path(folder)) for folder in sys.argv[1:])):
         sys.exit(f"no test compiled {', '.join(sorted(missing))}")
     print(f"{len(every)} factories of kernels, all compiled")
