@@ -19,8 +19,6 @@ class Sizes(click.ParamType[tuple[int, ...]]):
 
     def convert(self, value: Any, param: Any, ctx: Any) -> tuple[int, ...]:
         """The numbers."""
-        if isinstance(value, tuple):
-            return value
         parts = str(value).replace("x", ",").split(",")
         if not all(part.strip().isdecimal() for part in parts):
             self.fail(f"{value!r}: needs whole numbers, as in 8,64,56,56", param, ctx)
