@@ -1,6 +1,6 @@
 """Lists the factories of kernels, from the sources, and says which of them no test compiled.
 
-``python tests/kernel_factories.py FOLDER`` reads the kernels on disk that a run of all tests left.
+``python tests/kernel_factories.py FOLDER...`` reads the kernels on disk that a run of all tests left.
 """
 
 import ast
@@ -34,6 +34,6 @@ def compiled(cache: Path) -> set[str]:
 
 if __name__ == "__main__":
     every = factories("cpu", "reads")
-    if missing := every - compiled(Path(sys.argv[1])):
+    if missing := every.difference(*(compiled(Path(folder)) for folder in sys.argv[1:])):
         sys.exit(f"no test compiled {', '.join(sorted(missing))}")
     print(f"{len(every)} factories of kernels, all compiled")

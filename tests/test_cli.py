@@ -158,6 +158,11 @@ def test_a_machine_with_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "none that matter here" in text
 
 
+def test_a_package_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fastconv.cli.info._BESIDE", ("no-such-package",))
+    assert line(printed("info"), "no-such-package") == "no-such-package not installed"
+
+
 @pytest.fixture
 def roofs(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine of 100 GFLOP/s and 10 GB/s a thread."""

@@ -222,6 +222,28 @@ def test_a_second_call_makes_no_plan(device: Device, monkeypatch: pytest.MonkeyP
         fastconv.conv2d(*plain(x, w, b), **SETTINGS)
 
 
+def test_more_calls_than_are_remembered(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    from fastconv.cuda import call
+
+    monkeypatch.setattr(call, "_KEPT", 2)
+    x, w, b = operands()
+    for stride in (1, 2, 3, 1, 2, 3):
+        result = fastconv.conv2d(*plain(x, w, b), **{**SETTINGS, "stride": stride})
+        expected = naive.forward(x, w, b, (stride, stride), *FULL[1:])
+        np.testing.assert_array_equal(result.values, expected)
+        assert len(call._known) <= 2
+
+
+def test_gradients_of_samples_lie_one_after_the_other(device: Device) -> None:
+    x, dy = np.ones((2, 3, 5, 5), np.float32), np.ones((2, 4, 3, 3), np.float32)
+    apart = np.zeros((2, 8, 3, 3, 3), np.float32)[:, :4]
+    with pytest.raises(ValueError, match="out must have its samples one after the other"):
+        fastconv.conv2d_weight(
+            *plain(x), (4, 3, 3, 3), *plain(dy), per_sample=True, out=Plain(apart)
+        )
+    assert not device.runs
+
+
 def test_out_is_checked_again(device: Device) -> None:
     w = np.ones((3, 3, 1, 1), np.float32)
     x, out = np.ones((1, 3, 4, 4), np.float32), np.ones((1, 3, 4, 4), np.float32)

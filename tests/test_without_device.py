@@ -1,6 +1,7 @@
 """Device arrays where no device can be used, and NumPy arrays there."""
 
 import types
+from importlib.metadata import PackageNotFoundError
 from typing import Any
 
 import pytest
@@ -40,6 +41,18 @@ def test_versions_that_do_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(RuntimeError, match=r"numba [\d.]+.* do not import .*spam'\): run pip") as e:
         fastconv.unfold(Plain(operands()[0]), 2)
     assert "\n" not in str(e.value)
+
+
+def test_parts_that_are_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> Any:
+        raise PackageNotFoundError(name)
+
+    devices.backend.cache_clear()
+    monkeypatch.setattr(devices, "find_spec", lambda name: True)
+    monkeypatch.setattr(devices, "version", missing)
+    monkeypatch.setattr(devices, "import_module", missing)
+    with pytest.raises(RuntimeError, match=r"cuda-bindings \(not installed\) do not import"):
+        fastconv.unfold(Plain(operands()[0]), 2)
 
 
 def test_without_a_driver(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,8 +20,6 @@ class Sizes(click.ParamType):  # type: ignore[type-arg]  # older ones take none
 
     def convert(self, value: Any, param: Any, ctx: Any) -> tuple[int, ...]:
         """The numbers."""
-        if isinstance(value, tuple):
-            return value
         parts = str(value).replace("x", ",").split(",")
         if not all(part.strip().isdecimal() for part in parts):
             self.fail(f"{value!r}: needs whole numbers, as in 8,64,56,56", param, ctx)
