@@ -1,6 +1,6 @@
 """Lists the factories of kernels, from the sources, and says which of them no test compiled.
 
-``python tests/kernel_factories.py FOLDER...`` reads the kernels on disk that a run of all tests left.
+``python tests/kernel_factories.py FOLDER...`` reads what a run of all tests left on disk.
 """
 
 import ast
