@@ -166,6 +166,11 @@ def weight_gradient(low: Lowered, arrays: Operands, space: Workspace, most: int)
     return FourierProgram(low, arrays, _weight_gradient, most)
 
 
+def _quiet() -> np.errstate:
+    """NumPy without warnings of NaN and infinity, of which no other algorithm warns."""
+    return np.errstate(over="ignore", invalid="ignore")
+
+
 class FourierProgram:
     """A pass by FFT, which runs like a `Program`."""
 
@@ -203,7 +208,8 @@ class FourierProgram:
         """Compute the pass, on as many threads as the caller allows."""
         rank = len(self.blocks.size)
         x, w, y = (a[(np.newaxis,) * (rank + 2 - a.ndim)] for a in (x, w, y))
-        self._what(self, x, w, y, bias)
+        with _quiet():
+            self._what(self, x, w, y, bias)
 
     def each(self, work: Callable[[int], None]) -> None:
         """Do the work of every unit."""
@@ -212,8 +218,13 @@ class FourierProgram:
             for unit in range(self.units):
                 work(unit)
             return
+
+        def quietly(unit: int) -> None:
+            with _quiet():  # which the caller's thread does not hand on
+                work(unit)
+
         with ThreadPoolExecutor(slots) as pool:
-            for _ in pool.map(work, range(self.units)):
+            for _ in pool.map(quietly, range(self.units)):
                 pass
 
     def forwards(self, real: Array, at: Spans = ()) -> Array:
