@@ -323,8 +323,9 @@ def test_fft_spoils_blocks(which: str) -> None:
     for position in range(2):
         given = [values.astype("float32") for values in operands(case, which)]
         given[position][0, 1, 2, 3] = np.inf
-        with np.errstate(invalid="ignore"):
-            result = compute(case, which, *given, algorithm="fft")
+        for threads in (2, 1):  # neither of which gives a warning
+            with fastconv.options(threads=threads):
+                result = compute(case, which, *given, algorithm="fft")
         exact = defined(case, which, *given)
         assert not np.isfinite(result[~np.isfinite(exact)]).any()
         allowed = np.zeros(result.shape, bool)
@@ -333,13 +334,9 @@ def test_fft_spoils_blocks(which: str) -> None:
         elif which == "weight_gradient":
             allowed[1] = True
         elif which == "forward":
-            allowed[(slice(0, 1), slice(0, 2)) if position == 0 else (slice(None), slice(0, 1))] = (
-                True
-            )
+            allowed[(0, slice(0, 2)) if position == 0 else (slice(None), 0)] = True
         else:
-            allowed[(slice(0, 1), slice(0, 2)) if position == 1 else (slice(None), slice(1, 2))] = (
-                True
-            )
+            allowed[(0, slice(0, 2)) if position == 1 else (slice(None), 1)] = True
         assert np.isfinite(result[~allowed]).all()
 
 

@@ -167,6 +167,11 @@ def weight_gradient(low: Lowered, arrays: Operands, space: Workspace, most: int)
     return FourierProgram(low, arrays, _weight_gradient, most)
 
 
+def _quiet() -> np.errstate:
+    """NumPy without warnings of NaN and infinity, of which no other algorithm warns."""
+    return np.errstate(over="ignore", invalid="ignore")
+
+
 class FourierProgram:
     """A pass by FFT, which runs like a `Program`."""
 
@@ -204,15 +209,17 @@ class FourierProgram:
         """Compute the pass, on as many threads as the caller allows."""
         rank = len(self.blocks.size)
         x, w, y = (a[(np.newaxis,) * (rank + 2 - a.ndim)] for a in (x, w, y))
-        self._what(self, x, w, y, bias)
+        with _quiet():
+            self._what(self, x, w, y, bias)
 
     def each(self, work: Callable[[int], None]) -> None:
         """Do the work of every unit."""
         units = iter(range(self.units))
 
         def take_units() -> None:
-            for unit in units:  # shared by all who do this
-                work(unit)
+            with _quiet():  # which the caller's thread does not hand on
+                for unit in units:  # shared by all who do this
+                    work(unit)
 
         helpers = min(threads.allowed(), self.units) - 1
         if not helpers:
