@@ -158,7 +158,9 @@ def far_apart(values: Array, axis: int) -> Array:
 
 
 @linux
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize(
+    "algorithm", [a if a == "direct" else pytest.param(a, marks=slow) for a in ALGORITHMS]
+)
 @pytest.mark.parametrize("which", PASSES)
 @pytest.mark.parametrize(
     "name", ["one by one", *(pytest.param(n, marks=slow) for n in ("plain", "depthwise"))]
