@@ -1,5 +1,6 @@
 """New arrays for results: where they lie in memory, and whose memory it was."""
 
+from collections.abc import Callable
 from math import prod
 from typing import Any, TypeAlias
 
@@ -32,8 +33,9 @@ class _Loan:
         self._memory = memory
         self.__array_interface__ = memory.__array_interface__
 
-    def __del__(self) -> None:
-        _pool.give_back(self._memory)
+    def __del__(self, give_back: Callable[[Bytes], None] = _pool.give_back) -> None:
+        # At the interpreter's end this module's names may be gone before the last results.
+        give_back(self._memory)
 
 
 def new(shape: tuple[int, ...], like: Array) -> Array:

@@ -118,10 +118,6 @@ def test_nopython_of_any_kernel(which: str, worker: Worker, record_property: Rec
     fuzz(worker, trials(space, which, ("auto",)).map(compiled), record_property, 0.3)
 
 
-def test_filters(worker: Worker, record_property: Record) -> None:
-    fuzz(worker, filter_trials(("float32",)), record_property, 0.3, run_filter)
-
-
 @pytest.mark.slow
-def test_filters_of_any_dtype(worker: Worker, record_property: Record) -> None:
+def test_filters(worker: Worker, record_property: Record) -> None:
     fuzz(worker, filter_trials(DTYPES), record_property, function=run_filter)
