@@ -101,7 +101,9 @@ def test_devices_that_are_none(device: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "capsule", [None, 5, object(), "dltensor", b"dltensor", lambda: None], ids=repr
+    "capsule",
+    [None, 5, object(), "dltensor", b"dltensor", lambda: None],
+    ids=["None", "number", "object", "text", "bytes", "function"],
 )
 def test_what_is_no_capsule(capsule: Any) -> None:
     kind = type(
