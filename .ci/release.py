@@ -30,15 +30,20 @@ SCRIPTS = {
 
 
 def tracked(*paths: str) -> set[str]:
-    """The files under version control in these places."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--", *paths],
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-        text=True,
-    )
+    """The files under version control in these places; all of them where git knows of none."""
+    command = ["git", "ls-files", "-z", "--", *paths]
+    try:
+        listed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+    except (OSError, subprocess.CalledProcessError):
+        return {name for path in paths for name in _below(ROOT / path)}
     return {name for name in listed.stdout.split("\0") if name and (ROOT / name).exists()}
+
+
+def _below(path: Path) -> set[str]:
+    """A file, or those in a folder that Python has not left there."""
+    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    names = {file.relative_to(ROOT).as_posix() for file in files}
+    return {name for name in names if "__pycache__" not in name}
 
 
 def built(folder: Path) -> tuple[Path, Path]:

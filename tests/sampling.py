@@ -6,13 +6,12 @@ whole suite fails unless it has run every kernel of the CPU backend, by some of 
 """
 
 import gc
-import pkgutil
 from collections import Counter, defaultdict
 from collections.abc import Iterable
-from importlib import import_module
 from itertools import combinations
 from typing import Any
 
+import kernel_factories
 import pytest
 
 _FEW = 4  # values of a parameter whose pairs with others are to meet
@@ -71,15 +70,9 @@ def _covering(items: list[pytest.Item]) -> list[pytest.Item]:
 
 def factories() -> set[str]:
     """The names of the kernels of the CPU backend that this processor can run."""
-    import fastconv.cpu
     from fastconv.cpu import simd
 
-    names = set()
-    for found in pkgutil.iter_modules(fastconv.cpu.__path__):
-        module = import_module(f"fastconv.cpu.{found.name}")
-        for name, value in vars(module).items():
-            if hasattr(value, "fields") and getattr(value, "__module__", "") == module.__name__:
-                names.add(f"{found.name}.{name}")
+    names = kernel_factories.factories("cpu", "reads")
     return names if simd.MULTIPLIES_PAIRS else names - {"bfloat_pairs.zip_rows"}
 
 
