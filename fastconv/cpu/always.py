@@ -13,11 +13,14 @@ from numba.core import config
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import CPUDispatcher
 
+from fastconv.cpu.waiting import signals_wait
+
 
 @contextmanager
 def compiling() -> Iterator[None]:
-    """Let Numba compile within this block, whatever that variable says."""
-    with global_compiler_lock:  # other threads that compile here wait, or they would undo it
+    """Let Numba compile within this block, whatever that variable says; signals wait."""
+    # Other threads that compile here wait, or they would undo it.
+    with signals_wait(), global_compiler_lock:
         disabled, config.DISABLE_JIT = config.DISABLE_JIT, 0
         try:
             yield

@@ -30,6 +30,7 @@ from fastconv.cpu import threads, workspaces
 from fastconv.cpu.operands import Operands
 from fastconv.cpu.program import Stages
 from fastconv.cpu.views import Workspace
+from fastconv.cpu.waiting import signals_wait
 from fastconv.lowering import AxisPart, Lowered
 
 Array: TypeAlias = np.ndarray[Any, Any]
@@ -227,7 +228,7 @@ class FourierProgram:
             return
         with ThreadPoolExecutor(helpers) as pool:
             helping: list[Future[None]] = []
-            with suppress(RuntimeError):  # no thread is to be had: then fewer do it all
+            with signals_wait(), suppress(RuntimeError):  # no thread to be had: fewer do it all
                 helping.extend(pool.submit(take_units) for _ in range(helpers))
             take_units()
             for helper in helping:
