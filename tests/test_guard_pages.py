@@ -18,7 +18,7 @@ if sys.platform == "win32":
 from fuzz_calls import run
 from guard_pages import Placed, Placement
 
-GRID = [row for rank in (1, 2, 3) for row in grid(rank)[::6]]
+GRID = [row for rank in (1, 2, 3) for row in grid(rank)[::3]]
 CASES = [*GRID, *((case, "float32", "channels_first") for case in EDGES.values())]
 
 
@@ -71,9 +71,9 @@ def test_what_is_written_outside_is_seen() -> None:
     placed.hold(np.arange(12).reshape(3, 4))
     placed.check_unchanged("it")
     placed.array[1, 2] = 5
-    placed.check_around("it")
     with pytest.raises(AssertionError, match="it was written to"):
         placed.check_unchanged("it")
+    placed.check_around("it")
     as_strided(placed.array, (2,), (4,))[1] = 0
     with pytest.raises(AssertionError, match="written outside of it"):
         placed.check_around("it")

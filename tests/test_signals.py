@@ -130,6 +130,8 @@ def test_interrupts_that_come_before_compiled_code_asks_python() -> None:
 import os, signal, threading, time
 import numpy as np
 from numba import njit
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored by who is run in the background
 import fastconv
 from fastconv import conv2d
 
