@@ -81,9 +81,9 @@ def replaced(readme: str, text: str) -> str:
 
 
 def tables(reports: Sequence[Report]) -> str:
-    """A paragraph and a table for each machine and instruction set."""
+    """A paragraph and a table for each machine and instruction set, a machine's own one first."""
     groups: dict[tuple[str, str], list[Report]] = {}
-    for report in reports:
+    for report in sorted(reports, key=lambda report: bool(_held(report["machine"]))):
         machine = report["machine"]
         groups.setdefault((machine["host"], machine["isa"]), []).append(report)
     return "\n\n".join(_section(group) for group in groups.values())

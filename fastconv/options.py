@@ -1,7 +1,7 @@
 """Settings for a block of code: worker threads, Winograd, autotuning, number formats."""
 
 import ctypes
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar, copy_context
 from dataclasses import dataclass, field, replace
@@ -149,6 +149,11 @@ class Block:
         chosen, number = self._tokens
         _settings.reset(chosen)
         planning.reset(number)
+
+
+def changed(given: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> Block:
+    """A block of an adapter's, under the settings that hold now but for these."""
+    return Block(replace(current(), **dict(given)))
 
 
 def _tell() -> None:

@@ -6,13 +6,11 @@ image. What is left of large layers is the time that the arrays take through the
 
 from __future__ import annotations
 
-from math import prod
-
 import numpy as np
 
 from fastconv.cpu import open_gradient, open_planes, plane_staging
 from fastconv.cpu.bands import progression, three, three_axes
-from fastconv.cpu.operands import Operands, pack_bias, stay_near, weight_lanes
+from fastconv.cpu.operands import Operands, image_bytes, pack_bias, stay_near, weight_lanes
 from fastconv.cpu.packing import pack_step
 from fastconv.cpu.plane_tiles import Tile, column
 from fastconv.cpu.planning import UNITS, block_table, parts_for
@@ -143,7 +141,7 @@ def weight_gradient(
     }
     dy_depth, dy_row, dy_pixel = three(dy.spatial, 0)
     # A stride's rows and columns are too many to ask for.
-    ahead = move == 1 == columns.move and low.N * _pixel_bytes(low, arrays) > _FROM_MEMORY
+    ahead = move == 1 == columns.move and image_bytes(low, arrays) > _FROM_MEMORY
     constants = sums | _image(low, arrays) | _meetings(low, low.parts[0]) | {
         "units": units,
         "places": places,
@@ -170,12 +168,6 @@ def weight_gradient(
         arrays.bits, arrays.lanes, rho, R, S, move, int(ahead),
     )  # fmt: skip
     return Step(kernel, units, constants), sums | {"sums_from": blocks.repeated * arrays.size}
-
-
-def _pixel_bytes(low: Lowered, arrays: Operands) -> int:
-    """Bytes of one image and of its output gradient."""
-    pixels = prod(low.source) + prod(low.parts[0].counts)
-    return low.groups * pixels * arrays.size
 
 
 def _cut(length: int, pieces: int) -> np.ndarray:

@@ -75,10 +75,14 @@ def halved_lanes(low: Lowered, arrays: Operands) -> Operands:
 
 def stay_near(low: Lowered, arrays: Operands) -> int:
     """1 where results may stay in the caches for who reads them next, 0 where they are too many."""
-    source = low.N * low.groups * low.source_channels * prod(low.source)
-    target = low.N * low.groups * low.target_channels * sum(prod(p.counts) for p in low.parts)
-    held = source * arrays.size + target * arrays.target_size
-    return int(arrays.converted or held < _STREAMED)
+    return int(arrays.converted or image_bytes(low, arrays) < _STREAMED)
+
+
+def image_bytes(low: Lowered, arrays: Operands) -> int:
+    """Bytes of source and target together; of a weight gradient, of image and output gradient."""
+    source = low.source_channels * prod(low.source)
+    target = low.target_channels * sum(prod(part.counts) for part in low.parts)
+    return low.N * low.groups * (source * arrays.size + target * arrays.target_size)
 
 
 def stage(

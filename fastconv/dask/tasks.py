@@ -6,7 +6,7 @@ All of it is module-level functions of NumPy arrays and plain values, which any 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ import numpy as np
 import fastconv
 from fastconv._arrays import Array
 from fastconv._dtypes import narrowed, widened
-from fastconv.options import Block, current
+from fastconv.options import changed
 
 Box = tuple[tuple[int, int], ...]  #: where something begins and ends, axis by axis
 
@@ -71,7 +71,7 @@ def forward(
     how: How, chunk: Chunk, window: Window, blocks: Sequence[Array], w: Array, bias: Array | None
 ) -> Array:
     """A chunk of a convolution's result, or a summand of it."""
-    with Block(replace(current(), **dict(how.options))):
+    with changed(how.options):
         x = _gathered(window, blocks)
         padding = chunk.padding
         if 0 in x.shape[2:]:  # the chunk sees nothing but padding
@@ -100,7 +100,7 @@ def weight_gradient(
     grad_blocks: Sequence[Array],
 ) -> Array:
     """What one chunk of the output gradient contributes to the weight gradient."""
-    with Block(replace(current(), **dict(how.options))):
+    with changed(how.options):
         x, dy = _gathered(window, blocks), _gathered(grad_window, grad_blocks)
         if how.partial:
             x, dy = widened(x), widened(dy)
@@ -119,7 +119,7 @@ def input_gradient(
     how: How, chunk: Chunk, window: Window, blocks: Sequence[Array], w: Array
 ) -> Array:
     """A chunk of the input gradient, or a summand of it."""
-    with Block(replace(current(), **dict(how.options))):
+    with changed(how.options):
         dy = _gathered(window, blocks)
         if how.partial:
             dy, w = widened(dy), widened(w)
@@ -147,7 +147,7 @@ def finish(how: How, summands: Sequence[Array]) -> Array:
     total = add(summands)
     if how.activation is not None:
         np.maximum(total, 0, out=total)
-    with Block(replace(current(), **dict(how.options))):
+    with changed(how.options):
         return narrowed(total, how.dtype)
 
 

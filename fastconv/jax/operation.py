@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import nullcontext
-from dataclasses import astuple, dataclass, fields, replace
+from dataclasses import astuple, dataclass, fields
 from functools import lru_cache
 from typing import Any, TypeAlias
 
@@ -13,7 +13,7 @@ import numpy as np
 from fastconv import host
 from fastconv._arrays import Array
 from fastconv.geometry import ConvGeometry
-from fastconv.options import Block, current
+from fastconv.options import changed, current
 
 Axes: TypeAlias = tuple[int, ...]  #: where, in an array, the axes of the order (N, C, H, W) lie
 
@@ -88,7 +88,7 @@ class Job:
         )
         # JAX's gradients of complex functions conjugate nothing, so neither is conjugated here.
         name, g = self._pass_name, self._g
-        with Block(replace(current(), **self._settings)) if self._settings else nullcontext():
+        with changed(self._settings) if self._settings else nullcontext():
             host.compute(host.Pass(name, g, source, weights, y, y, None, "auto", None, ""))
 
 

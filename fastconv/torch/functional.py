@@ -236,8 +236,8 @@ def conv_transpose(
         y = nothing.expand(g.N, g.C, *g.input)
     else:
         y = passes().input_gradient(size, w.conj(), images, *_settings(g, after), algorithm)
-    if any(beyond) and min(size[2:]) > 0:
-        y = pad(y, [side for more in reversed(beyond) for side in (0, more)])
+        if any(beyond):
+            y = pad(y, [side for more in reversed(beyond) for side in (0, more)])
     if b is not None:
         y = y + _row(b, x, g)
     return y if batched else y.squeeze(0)
