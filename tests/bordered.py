@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-import naive
+import by_taps
 import numpy as np
 from arrays import Array
 from cases import Case
@@ -39,13 +39,13 @@ def oracle(case: Case, which: str, mode: str, a: Array, b: Array, bias: Array | 
     """A pass by plain loops in float64, as `cases.oracle`; or "per_sample_gradient"."""
     plain = without_padding(case)
     if which == "input_gradient":
-        return folded(case, naive.input_gradient(a, b, plain.input, *plain.how), mode)
+        return folded(case, by_taps.input_gradient(a, b, plain.input, *plain.how), mode)
     x = padded(case, a, mode)
     if which == "forward":
-        return naive.forward(x, b, bias, *plain.how)
+        return by_taps.forward(x, b, bias, *plain.how)
     if which == "weight_gradient":
-        return naive.weight_gradient(x, b, case.kernel, *plain.how)
+        return by_taps.weight_gradient(x, b, case.kernel, *plain.how)
     samples = [slice(n, n + 1) for n in range(case.n)]
     return np.stack(
-        [naive.weight_gradient(x[n], b[n], case.kernel, *plain.how) for n in samples]
+        [by_taps.weight_gradient(x[n], b[n], case.kernel, *plain.how) for n in samples]
     ).reshape(case.n, *case.weight_shape)

@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-import naive
+import by_taps
 import numpy as np
 from arrays import Array, channels_last
 from cases import Case, operands, result_shape, simple
@@ -211,10 +211,10 @@ def arguments(case: Case, which: str) -> tuple[Array, Array, Array | None]:
 def reference(case: Case, which: str, source: Array, weights: Array, bias: Any = None) -> Array:
     """The oracle's result, for operands as plans take them."""
     if which == "forward":
-        return naive.forward(source, weights, bias, *case.how)
+        return by_taps.forward(source, weights, bias, *case.how)
     if which == "weight_gradient":
-        return naive.weight_gradient(source, weights, case.kernel, *case.how)
-    return naive.input_gradient(weights, source, case.input, *case.how)
+        return by_taps.weight_gradient(source, weights, case.kernel, *case.how)
+    return by_taps.input_gradient(weights, source, case.input, *case.how)
 
 
 def unwritten(case: Case, which: str, kind: str, layout: str) -> Any:

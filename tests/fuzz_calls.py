@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import Any
 
 import bordered
-import naive
+import by_taps
 import nopython
 import numpy as np
 from arrays import COMPLEX, INTEGERS, Array, bfloat16_bits
@@ -192,8 +192,8 @@ def _columns(case: Case, which: str, a: Array) -> Array:
 
     def real(a: Array) -> Array:
         if which == "unfold":
-            return naive.forward(a, kernels, None, *how).reshape(case.n, case.c * taps, -1)
-        return naive.input_gradient(kernels, a.reshape(shape), case.input, *how)
+            return by_taps.forward(a, kernels, None, *how).reshape(case.n, case.c * taps, -1)
+        return by_taps.input_gradient(kernels, a.reshape(shape), case.input, *how)
 
     return real(a.real) + 1j * real(a.imag) if np.iscomplexobj(a) else real(a)
 

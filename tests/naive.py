@@ -1,11 +1,11 @@
 """The oracle: convolution and its two gradients as their definition reads, in float64.
 
-Every other implementation in this project is compared with this one, so it is written to be
-checked by eye and not to be fast. The index set of a convolution (output pixel, tap, input pixel)
-is walked by plain Python loops in one place, `index_set`, and each pass adds up one product for
-each element of it. Only the sum over channels at a single pixel and tap is left to NumPy. There
-is no padded copy, no reordering and no flipped kernel: a tap that falls outside the input is
-skipped. It shares no code with the package under test.
+Every other implementation in this project is compared with this one, or with `by_taps`, which is,
+so it is written to be checked by eye and not to be fast. The index set of a convolution (output
+pixel, tap, input pixel) is walked by plain Python loops in one place, `index_set`, and each pass
+adds up one product for each element of it. Only the sum over channels at a single pixel and tap is
+left to NumPy. There is no padded copy, no reordering and no flipped kernel: a tap that falls
+outside the input is skipped. It shares no code with the package under test.
 
 Arguments: arrays in PyTorch's axis order, (N, C, *input), (K, C // groups, *kernel) and
 (N, K, *output), of one to three spatial axes; `stride` and `dilation` with one integer for each

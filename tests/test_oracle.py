@@ -1,30 +1,49 @@
-"""The oracle itself: numbers known by hand, PyTorch's results, and the arena's own alarms."""
+"""The oracles themselves: numbers known by hand, PyTorch's results, and the arena's own alarms."""
 
 from itertools import combinations
+from types import ModuleType
 
+import by_taps
 import naive
 import numpy as np
 import pytest
 from arrays import GUARD, LAYOUTS, VIEWS, Arena, is_channels_last
-from cases import EDGES, PASSES, Case, operands, oracle, simple
+from cases import EDGES, PASSES, Case, grid, operands, oracle, simple
 from covering import pairwise
 
 
-def test_known_by_hand() -> None:
+@pytest.mark.parametrize("sums", [naive, by_taps])
+def test_known_by_hand(sums: ModuleType) -> None:
     x = np.arange(1.0, 10).reshape(1, 1, 3, 3)
     w = np.array([[[[3.0, 2], [1, 5]]]])
     dy = np.full((1, 1, 2, 2), 4.0)
     how = ((1, 1), ((0, 0), (0, 0)), (1, 1), 1)
-    assert naive.forward(x, w, None, *how).tolist() == [[[[36, 47], [69, 80]]]]
-    assert naive.weight_gradient(x, dy, (2, 2), *how).tolist() == [[[[48, 64], [96, 112]]]]
+    assert sums.forward(x, w, None, *how).tolist() == [[[[36, 47], [69, 80]]]]
+    assert sums.weight_gradient(x, dy, (2, 2), *how).tolist() == [[[[48, 64], [96, 112]]]]
     expected = [[[[12, 20, 8], [16, 44, 28], [4, 24, 20]]]]
-    assert naive.input_gradient(w, dy, (3, 3), *how).tolist() == expected
+    assert sums.input_gradient(w, dy, (3, 3), *how).tolist() == expected
 
 
 CASES = {
     **{name: case for name, case in EDGES.items() if name != "large kernel"},
     "one axis": simple(2, 6, 9, (12,), (4,), groups=3, stride=2, pad=3, dilation=2),
 }
+
+
+_SOME = {str(case): case for rank in (1, 2, 3) for case, _, _ in grid(rank)[::9]}
+
+
+@pytest.mark.parametrize("which", PASSES)
+@pytest.mark.parametrize("case", (CASES | _SOME).values(), ids=CASES | _SOME)
+def test_sums_by_taps_are_the_definition(case: Case, which: str) -> None:
+    a, b, *bias = operands(case, which)
+    arguments = {
+        "forward": (a, b, bias[0] if bias else None),
+        "weight_gradient": (a, b, case.kernel),
+        "input_gradient": (a, b, case.input),
+    }[which]
+    expected = getattr(naive, which)(*arguments, *case.how)
+    np.testing.assert_array_equal(getattr(by_taps, which)(*arguments, *case.how), expected)
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
@@ -48,7 +67,7 @@ def test_asymmetric_padding_is_symmetric_padding_of_a_padded_input() -> None:
     case = Case(2, 3, 4, 1, (5, 6), (3, 2), (2, 1), ((1, 3), (4, 0)), (1, 2))
     x, w = operands(case, "forward")
     padded = np.pad(x, ((0, 0), (0, 0), *case.pads))
-    bare = naive.forward(padded, w, None, case.stride, ((0, 0), (0, 0)), case.dilation, 1)
+    bare = by_taps.forward(padded, w, None, case.stride, ((0, 0), (0, 0)), case.dilation, 1)
     np.testing.assert_array_equal(oracle(case, "forward", x, w), bare)
 
 
