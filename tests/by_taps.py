@@ -8,6 +8,7 @@ results is one product of matrices.
 
 from collections.abc import Iterator
 from itertools import product
+from math import prod
 
 import numpy as np
 from naive import Array, Pads, Sizes, output_size
@@ -53,8 +54,7 @@ def forward(
     output = output_size(size, kernel, stride, pads, dilation)
     y = np.zeros((x.shape[0], w.shape[0], *output))
     for t, p, q in taps(size, kernel, stride, pads, dilation):
-        met = x[(..., *q)]
-        products = _split(w[(..., *t)], 0, groups) @ _columns(met, groups)
+        products = _weights(w, t, groups) @ _columns(x[(..., *q)], groups)
         y[(..., *p)] += products.reshape(y[(..., *p)].shape)
     return y if bias is None else y + bias.astype(np.float64).reshape(-1, *(1,) * len(size))
 
@@ -89,19 +89,18 @@ def input_gradient(
     """Return dx[n, c, q] = sum over k and each p, t that reads q of w[k, c, t] * dy[n, k, p]."""
     dx = np.zeros((dy.shape[0], w.shape[1] * groups, *size))
     for t, p, q in taps(size, w.shape[2:], stride, pads, dilation):
-        weights = _split(w[(..., *t)], 0, groups).swapaxes(-1, -2)
+        weights = _weights(w, t, groups).swapaxes(-1, -2)
         products = weights @ _columns(dy[(..., *p)], groups)
         dx[(..., *q)] += products.reshape(dx[(..., *q)].shape)
     return dx
 
 
-def _split(a: Array, axis: int, groups: int) -> Array:
-    """Return `a` in float64, `axis` split into (groups, the rest)."""
-    shape = (*a.shape[:axis], groups, a.shape[axis] // groups, *a.shape[axis + 1 :])
-    return a.astype(np.float64).reshape(shape)
+def _weights(w: Array, tap: Sizes, groups: int) -> Array:
+    """Return the weights of a tap in float64, as (groups, K // groups, C // groups)."""
+    return w[(..., *tap)].astype(np.float64).reshape(groups, -1, w.shape[1])
 
 
 def _columns(a: Array, groups: int) -> Array:
-    """Return `a` as (images, groups, channels of a group, pixels)."""
-    split = _split(a, 1, groups)
-    return split.reshape(*split.shape[:3], -1)
+    """Return pixels of `a` in float64, as (N, groups, channels of a group, pixels)."""
+    shape = a.shape[0], groups, a.shape[1] // groups, prod(a.shape[2:])
+    return a.astype(np.float64).reshape(shape)

@@ -1,7 +1,7 @@
 """The geometries the tests run, and each pass of them by fastconv and by the oracle."""
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache, partial
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 import by_taps
 import naive
 import numpy as np
+import pytest
 from arrays import DTYPES, LAYOUTS, Array, integers
 from covering import Row, graded
 
@@ -209,25 +210,41 @@ APART = (("channels", "input"), ("channels", "kernel"))
 
 
 @cache
-def _grids(rank: int) -> tuple[list[tuple[Case, str, str]], ...]:
+def _grids(rank: int) -> tuple[list[tuple[Case, str, str, str]], ...]:
     memory = tuple((dtype, layout) for dtype in DTYPES for layout in LAYOUTS)
-    common = {"n": (1, 2, 5), "bias": (False, True), "memory": memory}
-    # Of a few seeds the one whose rows take the fewest kernels.
+    common = {"n": (1, 2, 5), "bias": (False, True), "memory": memory, "which": PASSES}
+    # A seed whose rows take few kernels.
     parts = graded(_GRID[rank] | common, _allowed, APART, seed=1)
-    return tuple([(_case(row), *row["memory"]) for row in rows] for rows in parts)
+    return tuple([(_case(row), *row["memory"], row["which"]) for row in rows] for rows in parts)
 
 
-def grid(rank: int) -> list[tuple[Case, str, str]]:
-    """Return (case, dtype, layout) so that each pair of settings meets in at least one of them.
+def grid(rank: int) -> list[tuple[Case, str, str, str]]:
+    """Return (case, dtype, layout, pass) so that each pair of settings meets in one of them.
 
     All but those of `APART`, which meet in `long_grid`.
     """
     return _grids(rank)[0]
 
 
-def long_grid(rank: int) -> list[tuple[Case, str, str]]:
+def long_grid(rank: int) -> list[tuple[Case, str, str, str]]:
     """Return more of the same, for a long run."""
     return _grids(rank)[1]
+
+
+def parameters(
+    settings: Mapping[str, Sequence[Any]],
+    case_of: Callable[[Row], Case],
+    allowed: Callable[[Row], bool],
+    apart: Collection[tuple[str, str]] = APART,
+    seed: int = 0,
+) -> list[Any]:
+    """Return pytest's parameters (case, dtype, layout, pass) for all rows of such settings."""
+    parts = graded(settings, allowed, apart, seed)
+    return [
+        pytest.param(*values, id="-".join(map(str, values)), marks=marks)
+        for rows, marks in zip(parts, ((), pytest.mark.slow), strict=True)
+        for values in ((case_of(row), *row["memory"], row["which"]) for row in rows)
+    ]
 
 
 EDGES = {

@@ -59,6 +59,13 @@ def graded(
     apart: Collection[tuple[str, str]],
     seed: int = 0,
 ) -> tuple[list[Row], list[Row]]:
-    """Return rows for every run, in which factors `apart` need not meet, and more for long ones."""
+    """Return rows for every run, in which factors `apart` need not meet, and more for long ones.
+
+    The pass, ``which``, is a factor like others in every run; in long ones each row has all passes.
+    """
     rows = pairwise(factors, allowed, seed, apart, candidates=40)
-    return rows, [row for row in pairwise(factors, allowed) if row not in rows]
+    others = {name: values for name, values in factors.items() if name != "which"}
+    every = [
+        {**row, "which": which} for row in pairwise(others, allowed) for which in factors["which"]
+    ]
+    return rows, [row for row in every if row not in rows]

@@ -5,8 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 from arrays import DTYPES, LAYOUTS, VIEWS, Arena
-from cases import APART, Case, compute, operands, oracle, result_shape, simple, solved
-from covering import graded
+from cases import Case, compute, operands, oracle, parameters, result_shape, simple, solved
 
 import fastconv
 from fastconv.cpu import simd
@@ -25,6 +24,7 @@ _SETTINGS = {
     ),
     "n": (1, 2, 5),
     "memory": tuple((dtype, layout) for dtype in DTYPES for layout in LAYOUTS),
+    "which": (WHICH,),
 }
 
 
@@ -39,13 +39,7 @@ def _allowed(row: dict[str, Any]) -> bool:
     return all(s + sum(p) > d * (r - 1) for s, r, d, p in axes)
 
 
-GRID = [
-    pytest.param(
-        _case(row), *row["memory"], id=f"{_case(row)}-{'-'.join(row['memory'])}", marks=marks
-    )
-    for rows, marks in zip(graded(_SETTINGS, _allowed, APART), ((), pytest.mark.slow), strict=True)
-    for row in rows
-]
+GRID = parameters(_SETTINGS, _case, _allowed)
 
 
 def check(case: Case, dtype: str, layout: str, arena: Arena, out_layout: str = "") -> None:
@@ -66,8 +60,8 @@ def _meets(case: Case) -> bool:
     )
 
 
-@pytest.mark.parametrize(("case", "dtype", "layout"), GRID)
-def test_grid(case: Case, dtype: str, layout: str, arena: Arena) -> None:
+@pytest.mark.parametrize(("case", "dtype", "layout", "which"), GRID)
+def test_grid(case: Case, dtype: str, layout: str, which: str, arena: Arena) -> None:
     if not _meets(case):
         with pytest.raises(ValueError, match="needs a kernel that meets the image"):
             check(case, dtype, layout, arena)

@@ -5,8 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 from arrays import DTYPES, LAYOUTS, VIEWS, Arena
-from cases import APART, PASSES, Case, compute, operands, oracle, result_shape, simple, solved
-from covering import graded
+from cases import PASSES, Case, compute, operands, oracle, parameters, result_shape, simple, solved
 
 import fastconv
 
@@ -28,6 +27,7 @@ _SETTINGS = {
     "n": (1, 2, 5),
     "bias": (False, True),
     "memory": tuple((dtype, layout) for dtype in DTYPES for layout in LAYOUTS),
+    "which": PASSES,
 }
 
 
@@ -45,17 +45,10 @@ def _allowed(row: dict[str, Any]) -> bool:
     return all(s + sum(p) > d * (r - 1) for s, r, d, p in axes) and not mixed
 
 
-GRID = [
-    pytest.param(
-        _case(row), *row["memory"], id=f"{_case(row)}-{'-'.join(row['memory'])}", marks=marks
-    )
-    for rows, marks in zip(graded(_SETTINGS, _allowed, APART), ((), pytest.mark.slow), strict=True)
-    for row in rows
-]
+GRID = parameters(_SETTINGS, _case, _allowed)
 
 
-@pytest.mark.parametrize("which", PASSES)
-@pytest.mark.parametrize(("case", "dtype", "layout"), GRID)
+@pytest.mark.parametrize(("case", "dtype", "layout", "which"), GRID)
 def test_grid(case: Case, dtype: str, layout: str, which: str, arena: Arena) -> None:
     if which == "input_gradient" and any(
         s > r or s != 1 != d

@@ -53,8 +53,7 @@ def check(case: Case, which: str, dtype: str, layout: str, algorithm: str, arena
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-@pytest.mark.parametrize("which", PASSES)
-@pytest.mark.parametrize(("case", "dtype", "layout"), GRID)
+@pytest.mark.parametrize(("case", "dtype", "layout", "which"), GRID)
 def test_grid(
     case: Case, dtype: str, layout: str, which: str, algorithm: str, arena: Arena
 ) -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from arrays import DTYPES, LAYOUTS, Arena, Array, channels_last
-from cases import ALGORITHMS, PASSES, WITH_AUTO, Case, compute, operands, result_shape, solved
+from cases import ALGORITHMS, PASSES, Case, compute, operands, result_shape, solved
 from hypothesis import given, note
 from hypothesis import strategies as st
 
@@ -46,7 +46,9 @@ def test_equals_the_oracle(case: Case, dtype: str, layout: str, which: str, algo
     arena.check()
 
 
-@pytest.mark.parametrize("algorithm", WITH_AUTO)
+@pytest.mark.parametrize(
+    "algorithm", ["auto", *(pytest.param(name, marks=pytest.mark.slow) for name in ALGORITHMS)]
+)
 @given(case=cases(), last=st.booleans())
 def test_passes_are_adjoint(case: Case, last: bool, algorithm: str) -> None:
     """<conv(x, w), dy>, <x, dx> and <w, dw> are one number, here an exact integer."""

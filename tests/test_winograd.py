@@ -5,8 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 from arrays import DTYPES, LAYOUTS, VIEWS, Arena, Array
-from cases import PASSES, Case, compute, operands, oracle, result_shape, simple
-from covering import graded
+from cases import PASSES, Case, compute, operands, oracle, parameters, result_shape, simple
 from magnitudes import magnitude
 from reals import DRAWS
 
@@ -44,6 +43,7 @@ _SETTINGS = {
     "n": (1, 2, 5),
     "bias": (False, True),
     "memory": tuple((dtype, layout) for dtype in DTYPES for layout in LAYOUTS),
+    "which": PASSES,
 }
 
 
@@ -59,6 +59,7 @@ _OTHERS = {
     "n": (1, 2),
     "bias": (False, True),
     "memory": _SETTINGS["memory"],
+    "which": PASSES,
 }
 
 
@@ -86,15 +87,10 @@ def _allowed(row: dict[str, Any]) -> bool:
 # Channels fill the lanes of vectors, pixels make tiles: neither knows of the other.
 _APART = (("channels", "input"), ("channels", "pads"))
 GRID = [
-    pytest.param(
-        _case(row), *row["memory"], id=f"{_case(row)}-{'-'.join(row['memory'])}", marks=marks
-    )
+    row
     for settings in (_SETTINGS, _OTHERS)
-    # Of a few seeds the one whose rows take the fewest kernels.
-    for rows, marks in zip(
-        graded(settings, _allowed, _APART, seed=3), ((), pytest.mark.slow), strict=True
-    )
-    for row in rows
+    # A seed whose rows take few kernels.
+    for row in parameters(settings, _case, _allowed, _APART, seed=3)
 ]
 
 
@@ -118,8 +114,7 @@ def test_one_axis(case: Case, which: str, layout: str, arena: Arena) -> None:
     test_grid(case, "float32", layout, which, arena)
 
 
-@pytest.mark.parametrize("which", PASSES)
-@pytest.mark.parametrize(("case", "dtype", "layout"), GRID)
+@pytest.mark.parametrize(("case", "dtype", "layout", "which"), GRID)
 def test_grid(case: Case, dtype: str, layout: str, which: str, arena: Arena) -> None:
     given = operands(case, which)
     arrays = [arena.place(values, dtype, layout) for values in given]
