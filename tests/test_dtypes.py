@@ -115,9 +115,22 @@ def test_grid(case: Case, which: str, dtype: str, layout: str, algorithm: str) -
     check(case, which, dtype, layout, algorithm)
 
 
-@pytest.mark.parametrize("which", PASSES)
-@pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("case", PAIRED, ids=str)
+# Every pass of each case, the layouts in turn; the others for a long run.
+_PAIRED_RUNS = [
+    pytest.param(
+        case,
+        layout,
+        which,
+        id=f"{case}-{layout}-{which}",
+        marks=() if (i + j + k) % 2 else pytest.mark.slow,
+    )
+    for i, case in enumerate(PAIRED)
+    for j, layout in enumerate(LAYOUTS)
+    for k, which in enumerate(PASSES)
+]
+
+
+@pytest.mark.parametrize(("case", "layout", "which"), _PAIRED_RUNS)
 def test_pairs_of_bfloat16(case: Case, layout: str, which: str) -> None:
     check(case, which, "bfloat16", layout, "direct")
     targets = case.c if which == "input_gradient" else case.k
@@ -135,6 +148,7 @@ def explained(case: Case, which: str, layout: str, algorithm: str) -> Any:
         )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 @pytest.mark.parametrize("which", PASSES)
 @settings(max_examples=3)

@@ -18,7 +18,7 @@ if sys.platform == "win32":
 from fuzz_calls import run
 from guard_pages import Placed, Placement
 
-CASES = [row for rank in (1, 2, 3) for row in grid(rank)[::2]]
+CASES = [row for rank in (1, 2, 3) for row in grid(rank)[::3]]
 CASES += [(case, "float32", "channels_first", which) for case in EDGES.values() for which in PASSES]
 
 

@@ -25,9 +25,7 @@ _INPUTS = (
     (3, 8),
     (4, 4),
     (5, 33),
-    (6, 5),
     (7, 7),
-    (9, 16),
     (13, 17),
     (18, 3),
     (28, 21),
@@ -85,7 +83,7 @@ def _allowed(row: dict[str, Any]) -> bool:
 
 
 # Channels fill the lanes of vectors, pixels make tiles: neither knows of the other.
-_APART = (("channels", "input"), ("channels", "pads"))
+_APART = tuple(("channels", other) for other in ("dilation", "input", "kernel", "pads", "stride"))
 GRID = [
     row
     for settings in (_SETTINGS, _OTHERS)
