@@ -72,7 +72,7 @@ class Setting(NamedTuple):
 
 
 def settings() -> tuple[list[Setting], list[Setting]]:
-    """Runs in which each pair of values meets, and all those that are left for a patient reader.
+    """Runs of every case, in which each pair of other values meets, and more for a patient reader.
 
     The latter are every case and pass by every algorithm in every kind, the layout in turn.
     """
@@ -83,9 +83,16 @@ def settings() -> tuple[list[Setting], list[Setting]]:
         "layout": LAYOUTS,
         "algorithm": ALGORITHMS,
     }
-    # Geometry is in the tables; what elements are and where they lie, in how they are fetched.
-    apart = (("kind", "name"), ("layout", "name"))
-    few = [Setting(**row) for row in pairwise(factors, _worth_it, apart=apart, candidates=40)]
+    # Geometry is in the tables of a plan; what elements are and where they lie, in how they are
+    # fetched. All passes of a case, by every algorithm, are for a long run.
+    apart = (("algorithm", "name"), ("kind", "name"), ("layout", "name"), ("name", "which"))
+    rows = pairwise(factors, _worth_it, apart=apart, candidates=40)
+    for i, name in enumerate(CASES):
+        turn = {key: values[(i + i // 3) % len(values)] for key, values in factors.items()}
+        row = {**turn, "name": name, "algorithm": ALGORITHMS[i % 3]}
+        if name not in {row["name"] for row in rows}:
+            rows.append(row if _worth_it(row) else {**row, "algorithm": "direct", "kind": "f32"})
+    few = [Setting(**row) for row in rows]
     many = []
     for i, name in enumerate(CASES):
         for j, which in enumerate(PASSES):

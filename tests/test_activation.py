@@ -42,8 +42,13 @@ def able(case: Case, algorithm: str, dtype: str) -> bool:
     return True
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    ("dtype", "layout"),
+    [
+        *(("float32", layout) for layout in LAYOUTS),
+        *(pytest.param("float64", layout, marks=pytest.mark.slow) for layout in LAYOUTS),
+    ],
+)
 @pytest.mark.parametrize("algorithm", ["auto", *FORWARD])
 def test_relu(algorithm: str, dtype: str, layout: str, arena: Arena) -> None:
     met = 0

@@ -44,7 +44,8 @@ def _chosen() -> list[Any]:
     """Kernels and targets: those that matter for both, most others for one, the rest slow."""
     few = [kernel for family in FAMILIES for kernel in family.few()]
     firsts = [family.few()[0] for family in FAMILIES if not family.few()[0].only]
-    plain = {(k.name, dict(k.constants)["kind"]): k for k in _PLAIN if not _is_depthwise(k)}
+    kinds = {(k.name, dict(k.constants)["kind"]): k for k in _PLAIN if not _is_depthwise(k)}
+    plain = {place: kernel for place, kernel in kinds.items() if place[1] in ("f32", "bf16")}
     named = [(k, HOPPER) for k in [*few, *plain.values(), *_layer_kernels()]]
     named += [(k, AMPERE) for k in [*firsts, *{k.name: k for k in _PLAIN}.values()]]
     named = list(dict.fromkeys(named))
@@ -86,10 +87,9 @@ def _layer_kernels() -> list[Kernel]:
     runs = [("f32", "channels_first"), ("f16", "channels_last")]
     return [
         kernel
-        for case in cases
-        for which in ("forward", "weight_gradient", "input_gradient")
-        for kind, layout in runs
-        for kernel in cuda_variants.planned(case, which, kind, layout, "auto")
+        for i, case in enumerate(cases)
+        for j, which in enumerate(("forward", "weight_gradient", "input_gradient"))
+        for kernel in cuda_variants.planned(case, which, *runs[(i + j) % 2], "auto")
     ]
 
 

@@ -1,5 +1,9 @@
 """Arrays of any strides are read right and left alone; the result's layout follows the input's."""
 
+from collections.abc import Iterator
+from itertools import product
+from typing import Any
+
 import numpy as np
 import pytest
 from arrays import DTYPES, VIEWS, Array, channels_last, is_channels_last
@@ -17,12 +21,19 @@ CASES = {
 NOT_FOR_OUTPUT = {"broadcast", "broadcast_image", "read_only", "unaligned"}
 
 
+def _viewed() -> Iterator[Any]:
+    """Every case by every view of one operand or both, the dtypes in turn; more for long runs."""
+    operands_of = {"first": (0,), "second": (1,), "both": (0, 1)}
+    for i, (name, view, viewed) in enumerate(product(CASES, VIEWS, operands_of)):
+        for dtype in DTYPES:
+            marks = () if dtype == DTYPES[(i + i // 3) % 2] else pytest.mark.slow
+            values = CASES[name], view, operands_of[viewed], dtype
+            yield pytest.param(*values, id=f"{name}-{view}-{viewed}-{dtype}", marks=marks)
+
+
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 @pytest.mark.parametrize("which", PASSES)
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("viewed", [(0,), (1,), (0, 1)], ids=("first", "second", "both"))
-@pytest.mark.parametrize("view", VIEWS)
-@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+@pytest.mark.parametrize(("case", "view", "viewed", "dtype"), list(_viewed()))
 def test_strides(
     case: Case, view: str, viewed: tuple[int, ...], dtype: str, which: str, algorithm: str
 ) -> None:
