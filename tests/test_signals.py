@@ -31,20 +31,24 @@ class Rung(Exception):
 
 @contextmanager
 def alarm(seconds: float) -> Iterator[None]:
-    """Have `Rung` raised after a while, unless the block has ended."""
+    """Have `Rung` raised after a while, unless the block has ended.
+
+    Then again and again: Python reports what a handler raises within a finalizer, and goes on.
+    """
 
     def ring(number: int, frame: object) -> None:
         raise Rung
 
     before = signal.signal(signal.SIGALRM, ring)
     try:
-        signal.setitimer(signal.ITIMER_REAL, seconds)
+        signal.setitimer(signal.ITIMER_REAL, seconds, 0.5)
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("threads", [1, None])
 @pytest.mark.parametrize(
     "call",
